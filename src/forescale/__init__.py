@@ -1,3 +1,68 @@
-"""Predict, calibrate and verify the hyperparameters of language model pretraining."""
+"""Predict, calibrate and verify the hyperparameters of language model pretraining.
+
+The public names below are loaded when they are first used, so that `import forescale` loads nothing else.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from forescale.errors import ForescaleError as ForescaleError
+    from forescale.fit import score as score
+    from forescale.laws import Law as Law
+    from forescale.laws import law as law
+    from forescale.plan import Plan as Plan
+    from forescale.plan import Request as Request
+    from forescale.plan import plan as plan
+    from forescale.plan.export import export as export
+    from forescale.recipe import Recipe as Recipe
+    from forescale.recipe import Value as Value
+    from forescale.runs import read_runs as read_runs
+    from forescale.workload import Shape as Shape
+    from forescale.workload import Workload as Workload
 
 __version__ = "0.1.0"
+
+_HOMES = {
+    "ForescaleError": "forescale.errors",
+    "Law": "forescale.laws",
+    "Plan": "forescale.plan",
+    "Recipe": "forescale.recipe",
+    "Request": "forescale.plan",
+    "Shape": "forescale.workload",
+    "Value": "forescale.recipe",
+    "Workload": "forescale.workload",
+    "export": "forescale.plan.export",
+    "law": "forescale.laws",
+    "plan": "forescale.plan",
+    "read_runs": "forescale.runs",
+    "score": "forescale.fit",
+}
+
+__all__ = [
+    "ForescaleError",
+    "Law",
+    "Plan",
+    "Recipe",
+    "Request",
+    "Shape",
+    "Value",
+    "Workload",
+    "export",
+    "law",
+    "plan",
+    "read_runs",
+    "score",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'forescale' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

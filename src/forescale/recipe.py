@@ -11,7 +11,7 @@ from typing import Any
 class Value:
     """One number of a recipe with what a reader needs to judge it.
 
-    `low` and `high` bound the 80 % interval named in the reason (None where no interval is known); `law` is a catalog
+    `low` and `high` are bounds whose meaning `interval` states (None where none is known); `law` is a catalog
     name, a file, `user`, or `arithmetic`; `outside` maps each axis beyond the law's measured range to the factor by
     which it is beyond (2.0 = twice the upper edge, or half the lower one); `in_range` is None for values without a
     measured range.
@@ -26,6 +26,7 @@ class Value:
     outside: Mapping[str, float] = field(default_factory=dict[str, float])
     evidence: str = "primary"
     unit: str = ""
+    interval: str = ""  # what low and high stand for
 
     def to_json(self) -> dict[str, Any]:
         """The value as plain JSON types, one key a field."""

@@ -1,5 +1,8 @@
 """Laws as data: published and fitted scaling laws with constants, conditions, measured ranges and evidence."""
 
+from forescale.laws._conventions import conventions as conventions
+from forescale.laws._formula import SYMBOLS as SYMBOLS
+from forescale.laws._formula import Z80 as Z80
 from forescale.laws._formula import Formula as Formula
 from forescale.laws._landscape import Landscape as Landscape
 from forescale.laws._landscape import Slice as Slice
@@ -10,4 +13,17 @@ from forescale.laws._load import law as law
 from forescale.laws._load import names as names
 from forescale.laws._variables import variables as variables
 
-__all__ = ["Formula", "Landscape", "Law", "Slice", "Source", "TransferError", "law", "names", "variables"]
+__all__ = [
+    "SYMBOLS",
+    "Z80",
+    "Formula",
+    "Landscape",
+    "Law",
+    "Slice",
+    "Source",
+    "TransferError",
+    "conventions",
+    "law",
+    "names",
+    "variables",
+]

@@ -65,6 +65,10 @@ def _exp_log_linear(c: Constants, exponents: Constants, x: Variables) -> Any:
     return exp(_log_linear(c, exponents, x))
 
 
+def _half_life(_: Constants, __: Constants, x: Variables) -> Any:
+    return x["reference_beta2"] ** (x["batch_tokens"] / x["reference_batch_tokens"])
+
+
 def _additive(c: Constants, _: Constants, x: Variables) -> Any:
     return c["E"] + c["A"] / x["params"] ** c["alpha"] + c["B"] / x["tokens"] ** c["beta"]
 
@@ -75,13 +79,13 @@ def _kaplan(c: Constants, _: Constants, x: Variables) -> Any:
 
 def _repeated(c: Constants, _: Constants, x: Variables) -> Any:
     """Muennighoff et al. 2023 (2305.16264), Eqs. 5 and 6: repeated tokens and excess parameters lose value."""
-    unique = _minimum(x["unique_tokens"], x["tokens"])
+    unique = minimum(x["unique_tokens"], x["tokens"])
     repeats = x["tokens"] / unique - 1
     tokens = unique + unique * c["R_D"] * (1 - exp(-repeats / c["R_D"]))
     # Parameters beyond those that are compute-optimal for the unique tokens (closed form at C = 6 N D) are in excess.
     G = (c["alpha"] * c["A"] / (c["beta"] * c["B"])) ** (1 / (c["alpha"] + c["beta"]))
     best = G * (unique * G) ** (c["beta"] / c["alpha"])
-    base = _minimum(best, x["params"])
+    base = minimum(best, x["params"])
     excess = x["params"] / base - 1
     params = base + base * c["R_N"] * (1 - exp(-excess / c["R_N"]))
     return c["E"] + c["A"] / params ** c["alpha"] + c["B"] / tokens ** c["beta"]
@@ -111,7 +115,8 @@ def _compute_power(c: Constants, _: Constants, x: Variables) -> Any:
     return (x["compute"] / c["C_c"]) ** -c["alpha"] + c["E"]
 
 
-def _minimum(a: Any, b: Any) -> Any:
+def minimum(a: Any, b: Any) -> Any:
+    """The smaller of two floats, or of arrays element by element, without importing numpy for floats."""
     if isinstance(a, (int, float)) and isinstance(b, (int, float)):
         return min(a, b)
     import numpy as np
@@ -128,6 +133,12 @@ FAMILIES: dict[str, Family] = {
     ),
     "exp-log-linear": Family(
         constants=("intercept",), inputs=None, evaluate=_exp_log_linear, formula="exp(intercept + Σ slope · ln x)"
+    ),
+    "half-life": Family(
+        constants=(),
+        inputs=("batch_tokens", "reference_batch_tokens", "reference_beta2"),
+        evaluate=_half_life,
+        formula="beta2_ref^(B / B_ref)",
     ),
     "additive": Family(
         constants=("E", "A", "B", "alpha", "beta"),

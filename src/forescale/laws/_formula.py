@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from forescale.errors import ForescaleError
-from forescale.laws._families import FAMILIES, Variables
+from forescale.laws._families import FAMILIES, Variables, minimum
 
 SYMBOLS = {
     "params": "N",
@@ -22,6 +22,7 @@ SYMBOLS = {
     "flops_per_token": "F",
     "width": "width",
     "sparsity": "S",
+    "active_share": "(N_active/N)",
 }
 
 
@@ -30,7 +31,8 @@ class Formula:
     """A quantity as a function of workload variables. Constants are as printed; units convert on the way in and out.
 
     `input_units` says in how many of our units one unit of the paper's input is (params in millions: 1e6);
-    `unit_size` the same for the output (sequences of 2048 tokens: 2048). `covariance` is over `covariance_of`: names
+    `unit_size` the same for the output (sequences of 2048 tokens: 2048). `maximum` (in our unit) is where the paper
+    caps the value. `covariance` is over `covariance_of`: names
     of constants or exponents, `log X` for a constant's logarithm. `intervals` maps a constant or exponent to a
     published 80 % interval, used where no covariance is known.
     """
@@ -42,6 +44,7 @@ class Formula:
     input_units: Mapping[str, float] = field(default_factory=dict[str, float])
     unit: str = ""
     unit_size: float = 1.0
+    maximum: float | None = None
     evidence: str = "primary"
     unverified: tuple[str, ...] = ()
     note: str = ""
@@ -59,7 +62,7 @@ class Formula:
         return (*own, *(f"reference_{n}" for n in own), f"reference_{self.quantity}")
 
     def evaluate(self, x: Variables) -> Any:
-        """The quantity at `x` (floats or arrays) in the package's unit; raise `ForescaleError` naming missing inputs."""
+        """The quantity at `x` (floats or arrays) in our unit; raise `ForescaleError` naming missing inputs."""
         missing = [n for n in self.inputs if x.get(n) is None]
         if missing:
             raise ForescaleError(f"{self.quantity} needs {', '.join(missing)}, which this workload does not give.")
@@ -67,7 +70,8 @@ class Formula:
         value = FAMILIES[self.family].evaluate(self.constants, self.exponents, {**x, **scaled})
         if self.family == "ratio":
             value = value * x[f"reference_{self.quantity}"]
-        return value * self.unit_size
+        value = value * self.unit_size
+        return value if self.maximum is None else minimum(value, self.maximum)
 
     def log_sd(self, x: Variables) -> float | None:
         """Standard deviation of the logarithm of the value from the constants' uncertainty; None where unpublished."""
@@ -87,7 +91,10 @@ class Formula:
         return None
 
     def text(self) -> str:
-        """The formula as printed, with its constants."""
+        """The formula as printed, with its constants and cap."""
+        return self._uncapped() if self.maximum is None else f"{self._uncapped()}, at most {self.maximum:.4g}"
+
+    def _uncapped(self) -> str:
         powers = " ".join(f"{SYMBOLS.get(n, n)}^{e:+.4g}" for n, e in self.exponents.items())
         if self.family == "power":
             return f"{self.constants['coefficient']:.4g} {powers}".strip()
@@ -101,7 +108,7 @@ class Formula:
             inner = f"{self.constants['intercept']:.4g} {terms}"
             return f"exp({inner})" if self.family.startswith("exp") else inner
         values = ", ".join(f"{n} = {v:.4g}" for n, v in self.constants.items())
-        return f"{FAMILIES[self.family].formula}; {values}"
+        return "; ".join(part for part in (FAMILIES[self.family].formula, values) if part)
 
     def _slope(self, name: str, x: Variables, base: float) -> float:
         """Derivative of ln value in one constant, by a central difference."""

@@ -16,7 +16,7 @@ class Slice:
     loss_gap: tuple[float, ...]
 
     def gap(self, octave: float) -> float | None:
-        """The gap at an offset: linear in the signed square root, which is exact for a parabola; None beyond the ends."""
+        """The gap at an offset: linear in the signed root, so exact for a parabola; None beyond the ends."""
         if not self.octaves[0] <= octave <= self.octaves[-1]:
             return None
         roots = [copysign(sqrt(g), o) for o, g in zip(self.octaves, self.loss_gap, strict=True)]
@@ -34,8 +34,8 @@ class Slice:
 class Landscape:
     """Loss gap over learning rate and batch around the optimum: two measured slices and their interaction.
 
-    gap(u, v) = lr(u) + batch(v) - interaction * u * v with u, v in octaves, never below 0: a larger batch wants a larger
-    learning rate.
+    gap(u, v) = lr(u) + batch(v) - interaction * u * v with u, v in octaves, never below 0: a larger batch wants
+    a larger learning rate.
     """
 
     learning_rate: Slice

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from forescale.errors import ForescaleError
-from forescale.laws._formula import Formula
+from forescale.laws._formula import SYMBOLS, Formula
 from forescale.laws._landscape import Landscape
+from forescale.quantities import humanize
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +50,7 @@ class Law:
     conditions: Mapping[str, str] = field(default_factory=dict[str, str])
     transfer_errors: Mapping[str, TransferError] = field(default_factory=dict[str, TransferError])
     landscape: Landscape | None = None
+    conflicts: Mapping[str, str] = field(default_factory=dict[str, str])  # law -> why the two must not be composed
     notes: tuple[str, ...] = ()
     origin: str = "catalog"
 
@@ -59,13 +61,20 @@ class Law:
         there.
         """
         value = self.formula(quantity).evaluate(x)
-        positive = value > 0
-        if not (positive if isinstance(positive, bool) else positive.all()):
+        if quantity.startswith("one_minus_") and not _everywhere(value < 1):
             raise ForescaleError(
-                f"law {self.name} has no positive {quantity} for this workload (it gives {value:.3g}): it was measured on "
-                f"{self.range_text() or 'an unstated range'}; choose another with --law."
+                f"law {self.name} asks for {quantity.removeprefix('one_minus_')} of 0 or below "
+                f"({quantity} {value}): the batch is too large for these tokens; choose a smaller batch."
+            )
+        if not _everywhere(value > 0):
+            where = (
+                f"this workload (it gives {value:.3g})"
                 if isinstance(value, (int, float))
-                else f"law {self.name} has no positive {quantity} for some of these workloads; see its range."
+                else "some of these workloads"
+            )
+            raise ForescaleError(
+                f"law {self.name} has no positive {quantity} for {where}: it was measured on "
+                f"{self.range_text() or 'an unstated range'}; choose another with --law."
             )
         return value
 
@@ -92,7 +101,17 @@ class Law:
         return beyond
 
     def range_text(self) -> str:
-        """The measured range in words."""
-        from forescale.quantities import humanize
+        """The measured range in words; '' where none is stated."""
+        return ", ".join(f"{SYMBOLS.get(axis, axis)} {_span(axis, *ends)}" for axis, ends in self.range.items())
 
-        return ", ".join(f"{axis} {humanize(low)} to {humanize(high)}" for axis, (low, high) in self.range.items())
+
+def _span(axis: str, low: float, high: float) -> str:
+    shown_low, shown_high = (f"{v:.3g}" if axis == "compute" else humanize(v) for v in (low, high))
+    if low == 0:
+        return f"up to {shown_high}"
+    return shown_low if shown_low == shown_high else f"{shown_low} to {shown_high}"
+
+
+def _everywhere(condition: Any) -> bool:
+    """Whether a comparison holds, for a float's bool or an array's."""
+    return condition if isinstance(condition, bool) else bool(condition.all())

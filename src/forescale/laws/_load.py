@@ -35,7 +35,8 @@ def law(name: str | Path) -> Law:
         return _read(Path(text), origin=text)
     if text not in names():
         raise UnknownNameError(
-            f"no law is named {text!r}; the catalog has {', '.join(names())}. A law of your own is a path ending in .toml."
+            f"no law is named {text!r}; the catalog has {', '.join(names())}. "
+            "A law of your own is a path ending in .toml."
         )
     return _catalog(text)
 
@@ -89,6 +90,7 @@ class _Reader:
                 for q, t in self.table(table, "transfer_errors", {}).items()
             },
             landscape=self.landscape(table["landscape"]) if "landscape" in table else None,
+            conflicts={k: str(v) for k, v in self.table(table, "conflicts", {}).items()},
             notes=tuple(str(n) for n in cast("list[Any]", table.get("notes", []))),
             origin=origin,
         )
@@ -111,6 +113,7 @@ class _Reader:
             input_units=self.numbers(table, "input_units", where),
             unit=str(table.get("unit", "")),
             unit_size=float(table.get("unit_size", 1.0)),
+            maximum=float(table["maximum"]) if "maximum" in table else None,
             evidence=self.choice(table, "evidence", EVIDENCE, "primary", where),
             unverified=tuple(str(u) for u in cast("list[Any]", table.get("unverified", []))),
             note=str(table.get("note", "")),
@@ -202,11 +205,11 @@ class _Reader:
 
 # fmt: off
 LAW_KEYS = frozenset({
-    "schema_version", "name", "title", "kind", "predicts", "source", "params_means", "compute_means", "experts", "range",
-    "conditions", "transfer_errors", "landscape", "notes",
+    "schema_version", "name", "title", "kind", "predicts", "source", "params_means", "compute_means", "experts",
+    "range", "conditions", "transfer_errors", "landscape", "conflicts", "notes",
 })
 FORMULA_KEYS = frozenset({
-    "family", "constants", "exponents", "input_units", "unit", "unit_size", "evidence", "unverified", "note",
+    "family", "constants", "exponents", "input_units", "unit", "unit_size", "maximum", "evidence", "unverified", "note",
     "covariance_of", "covariance", "intervals",
 })
 # fmt: on

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from forescale.recipe import Recipe, Value
@@ -29,33 +29,47 @@ class Layout:
 
 @dataclass(frozen=True, kw_only=True)
 class Band:
-    """The range of one hyperparameter that costs at most `loss_gap` (a share of the loss)."""
+    """The range of one hyperparameter that costs at most `loss_gap_percent` of loss."""
 
-    loss_gap: float
+    loss_gap_percent: float
     low: float
     high: float
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plateau:
-    """What being wrong costs: bands around the choice, and the loss gap of missing it by a factor (a share)."""
+class Cost:
+    """What choosing `factor` times the optimum costs, in per cent of loss."""
 
-    learning_rate: tuple[Band, ...]
-    batch_tokens: tuple[Band, ...]
-    learning_rate_costs: Mapping[float, float]  # factor on the choice -> loss gap
-    batch_tokens_costs: Mapping[float, float]
+    factor: float
+    loss_gap_percent: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Axis:
+    """The plateau along one hyperparameter, the other at its best."""
+
+    bands: tuple[Band, ...]
+    costs: tuple[Cost, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plateau:
+    """What being wrong costs, from a measured landscape of loss around the optimum."""
+
+    learning_rate: Axis
+    batch_tokens: Axis
     source: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class Alternative:
-    """What another law would choose, and the loss gap that the default law's landscape expects of it (a share)."""
+    """What another law would choose, and the loss gap that the landscape expects of following it."""
 
     law: str
-    learning_rate: float | None
+    learning_rate: float | None  # None: the law does not say
     batch_tokens: float | None
-    expected_loss_gap: float | None  # None: beyond the landscape
-    in_range: bool
+    loss_gap_percent: float | None  # None: beyond what the landscape covers
+    in_range: bool | None  # None: the law states no range
     outside: Mapping[str, float]
     evidence: str
     note: str
@@ -63,7 +77,7 @@ class Alternative:
 
 @dataclass(frozen=True, kw_only=True)
 class Caution:
-    """Something the reader should know before following the plan: a stable code and one sentence."""
+    """Something to know before following the plan: a stable code and one sentence."""
 
     code: str
     message: str
@@ -83,5 +97,15 @@ class Plan:
     warnings: tuple[Caution, ...]
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON types; the keys of schema_version 1 that other programs rely on."""
-        raise AssertionError
+        """Plain JSON types, with the keys of schema_version 1 that other programs rely on."""
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "workload": self.workload.to_json(),
+            "recipe": self.recipe.to_json(),
+            "layout": asdict(self.layout) | {"sequences": self.layout.sequences},
+            "plateau": asdict(self.plateau),
+            "alternatives": [asdict(a) for a in self.alternatives],
+            "loss": self.loss.to_json(),
+            "compute": self.compute.to_json(),
+            "warnings": [asdict(w) for w in self.warnings],
+        }

@@ -5,6 +5,7 @@ Defaults and parameter layouts are those of transformers 5.23, since files leave
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import cast
@@ -36,10 +37,11 @@ class Keys:
         """The name that the file uses for `key`, and its value; None for a key that the architecture does not have."""
         if key not in self.architecture.defaults:
             return key, None
-        names = [name for name in (key, self.architecture.aliases.get(key)) if name in self.values]
-        if len(names) == 2 and self.values[names[0]] != self.values[names[1]]:
-            raise ForescaleError(f"{names[0]} and {names[1]} name the same size but differ: remove one of them.")
-        return (names[0], self.values[names[0]]) if names else (key, self.architecture.defaults[key])
+        alias = self.architecture.aliases.get(key, key)
+        if alias != key and {key, alias} <= self.values.keys() and self.values[key] != self.values[alias]:
+            raise ForescaleError(f"{key} and {alias} name the same size but differ: remove one of them.")
+        name = alias if alias in self.values else key
+        return name, self.values.get(name, self.architecture.defaults[key])
 
     def size(self, key: str, least: int = 1) -> int:
         """A whole number from `least` to 1e9."""
@@ -57,15 +59,18 @@ class Keys:
         """True or false."""
         name, value = self._find(key)
         if not isinstance(value, bool):
-            raise ForescaleError(f"{name} must be true or false; got {value!r}: correct it.")
+            raise ForescaleError(f"{name} must be true or false; got {reprlib.repr(value)}: correct it.")
         return value
 
     def indices(self, key: str) -> set[int]:
         """A set of layer numbers from 0; null is the empty one."""
         name, value = self._find(key)
-        if not isinstance(value, list | None) or not all(type(i) is int for i in cast("list[object]", value or [])):
-            raise ForescaleError(f"{name} must be a list of layer numbers; got {value!r}: correct it.")
-        return set(cast("list[int]", value or []))
+        shown = reprlib.repr(value)
+        items = cast("list[object]", value if isinstance(value, list) else [])
+        layers = [item for item in items if isinstance(item, int)]
+        if len(layers) < len(items) or not isinstance(value, list | None):
+            raise ForescaleError(f"{name} must be a list of layer numbers; got {shown}: correct it.")
+        return set(layers)
 
 
 def _decoder(keys: Keys) -> Shape:
@@ -183,16 +188,76 @@ def _deepseek_experts(keys: Keys, dense_layers: int) -> Experts:
     return replace(experts, shared_width=shared, dense_layers=dense_layers)
 
 
+_SIZES = (
+    "vocab_size",
+    "hidden_size",
+    "intermediate_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "max_position_embeddings",
+)
+_GPT2_NAMES = {
+    "hidden_size": "n_embd",
+    "num_hidden_layers": "n_layer",
+    "num_attention_heads": "n_head",
+    "max_position_embeddings": "n_positions",
+}
+_EXPERTS_NAME = {"num_local_experts": "num_experts"}
+
+
 def _architecture(
     build: Callable[[Keys], Shape],
-    sizes: tuple[int, int, int, int, int, int | None],
-    length: int,
+    *sizes: int | None,
     aliases: Mapping[str, str] | None = None,
+    tie_word_embeddings: bool = False,
     **more: object,
 ) -> Architecture:
-    names = ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads")
-    defaults = dict(zip((*names, "num_key_value_heads"), sizes, strict=True))
-    defaults |= {"max_position_embeddings": length}
-    return Architecture(
-        build=build, defaults={**defaults, "tie_word_embeddings": False, **more}, aliases=aliases or {}
-    )
+    defaults = {**dict(zip(_SIZES, sizes, strict=True)), "tie_word_embeddings": tie_word_embeddings, **more}
+    return Architecture(build=build, defaults=defaults, aliases=aliases or {})
+
+
+# Keys not named here are not read: transformers, too, ignores head_dim in a gpt2 or gpt_neox file.
+# fmt: off
+ARCHITECTURES: Mapping[str, Architecture] = {
+    # Sizes in the order of _SIZES: vocabulary, width, FFN, layers, heads, length.
+    "llama": _architecture(
+        _llama, 32000, 4096, 11008, 32, 32, 2048,
+        num_key_value_heads=None, head_dim=None, attention_bias=False, mlp_bias=False),
+    "mistral": _architecture(
+        _decoder, 32000, 4096, 14336, 32, 32, 131072, num_key_value_heads=8, head_dim=None),
+    "qwen2": _architecture(
+        _qwen2, 151936, 4096, 22016, 32, 32, 32768, num_key_value_heads=32, head_dim=None),
+    "qwen3": _architecture(
+        _qwen3, 151936, 4096, 22016, 32, 32, 32768, num_key_value_heads=32, head_dim=128, attention_bias=False),
+    "gemma2": _architecture(
+        _gemma2, 256000, 2304, 9216, 26, 8, 8192, tie_word_embeddings=True,
+        num_key_value_heads=4, head_dim=256, attention_bias=False),
+    "gemma3_text": _architecture(
+        _gemma3, 262208, 2304, 9216, 26, 8, 131072, tie_word_embeddings=True,
+        num_key_value_heads=4, head_dim=256, attention_bias=False),
+    "gpt2": _architecture(
+        _gpt2, 50257, 768, None, 12, 12, 1024, tie_word_embeddings=True, aliases=_GPT2_NAMES,
+        n_inner=None, add_cross_attention=False),
+    "gpt_neox": _architecture(
+        _gpt_neox, 50432, 6144, 24576, 44, 64, 2048, attention_bias=True),
+    "olmo2": _architecture(
+        _olmo2, 50304, 4096, 11008, 32, 32, 2048, num_key_value_heads=None, head_dim=None, attention_bias=False),
+    "phi3": _architecture(
+        _decoder, 32064, 3072, 8192, 32, 32, 4096, num_key_value_heads=None, head_dim=None),
+    "mixtral": _architecture(
+        _mixtral, 32000, 4096, 14336, 32, 32, 131072, aliases=_EXPERTS_NAME,
+        num_key_value_heads=8, head_dim=None, num_local_experts=8, num_experts_per_tok=2),
+    "qwen3_moe": _architecture(
+        _qwen3_moe, 151936, 2048, 6144, 24, 32, 32768, aliases=_EXPERTS_NAME,
+        num_key_value_heads=4, head_dim=None, attention_bias=False, moe_intermediate_size=768,
+        num_local_experts=128, num_experts_per_tok=8, decoder_sparse_step=1, mlp_only_layers=None),
+    "deepseek_v3": _architecture(
+        _deepseek_v3, 129280, 7168, 18432, 61, 128, 4096, aliases={"n_routed_experts": "num_local_experts"},
+        attention_bias=False, moe_intermediate_size=2048, n_routed_experts=256, num_experts_per_tok=8,
+        n_shared_experts=1, first_k_dense_replace=3, kv_lora_rank=512, q_lora_rank=1536,
+        qk_nope_head_dim=128, qk_rope_head_dim=64, v_head_dim=128),
+    "gpt_oss": _architecture(
+        _gpt_oss, 201088, 2880, 2880, 36, 64, 131072, aliases=_EXPERTS_NAME,
+        num_key_value_heads=8, head_dim=64, attention_bias=True, num_local_experts=128, num_experts_per_tok=4),
+}
+# fmt: on

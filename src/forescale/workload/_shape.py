@@ -79,7 +79,7 @@ class Shape:
     vocab: int
     kv_heads: int | None = None  # None: as many as heads
     head_dim: int | None = None  # None: width / heads
-    ffn_width: int | None = None  # None: 4 × width; if gated, 8/3 × width rounded up to a multiple of 256
+    ffn_width: int | None = None  # None: 4 width; if gated, 8/3 width rounded up to a multiple of 256
     gated: bool = True  # three FFN matrices (SwiGLU, GeGLU) rather than two
     norm: Literal["rms", "layer"] = "rms"  # layer: LayerNorm, with a bias
     norms_per_layer: int = 2  # over the width; 4 where norms sit before and after (Gemma 2)
@@ -140,16 +140,6 @@ class Shape:
             return self.heads * (self.latent.nope_dim + self.latent.rope_dim)
         return self.heads * (self.head_dim or self.width // self.heads)
 
-    @property
-    def kv_width(self) -> int:
-        """Width of the keys, and of the values, of one token in one layer; latent attention: before the up-projection.
-
-        Latent attention caches the latent vector and the shared rotary key, so this is kv_rank + rope_dim there.
-        """
-        if self.latent is not None:
-            return self.latent.kv_rank + self.latent.rope_dim
-        return self.attention_width // self.heads * (self.kv_heads or self.heads)
-
     def parts(self) -> tuple[Part, ...]:
         """Exact parameter counts by component, in the order of the forward pass; components without any are left out.
 
@@ -176,9 +166,12 @@ class Shape:
     def _attention(self) -> int:
         if self.latent is not None:
             return self._latent_attention(self.latent)
-        qkv = self.attention_width + 2 * self.kv_width
+        qkv = self.attention_width + 2 * self._kv_width()
         weights = self.width * qkv + self.attention_width * self.width
         return weights + self._attention_extras(qkv)
+
+    def _kv_width(self) -> int:
+        return self.attention_width // self.heads * (self.kv_heads or self.heads)
 
     def _latent_attention(self, latent: LatentAttention) -> int:
         down = latent.kv_rank + latent.rope_dim
@@ -219,7 +212,7 @@ class Shape:
         if self.latent is not None:
             return self.latent.kv_rank + (self.latent.q_rank or 0)
         if self.qk_norm == "full":
-            return self.attention_width + self.kv_width
+            return self.attention_width + self._kv_width()
         return 2 * self.attention_width // self.heads if self.qk_norm == "head" else 0
 
 

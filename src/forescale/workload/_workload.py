@@ -68,7 +68,7 @@ class Workload:
 
     @classmethod
     def from_shape(cls, shape: Shape, *, tokens: float, seq_len: int, source: str = "shape") -> Workload:
-        """Count the parameters of `shape` exactly (see `forescale.workload.count_parts`)."""
+        """Count the parameters of `shape` exactly (see `Shape.parts`)."""
         parts = shape.parts()
         return cls(
             params=sum(p.params for p in parts if not p.vocabulary),
@@ -152,4 +152,3 @@ class Workload:
             "source": self.source,
             "parts": [p.to_json() for p in self.parts],
         }
-

@@ -1,0 +1,37 @@
+"""The commands and their options; each command only reads its input, calls the library and prints."""
+
+from __future__ import annotations
+
+from cyclopts import App, CycloptsError
+
+from forescale.cli._laws import laws
+from forescale.cli._plan import plan
+from forescale.cli._score import score
+
+
+def app() -> App:
+    """The command line application; errors are raised, not printed."""
+    root = App(
+        name="forescale",
+        help="Predict, calibrate and verify the hyperparameters of language model pretraining.",
+        version=_version,
+        exit_on_error=False,
+        print_error=False,
+        result_action="return_none",
+    )
+    for command in (plan, score, laws):
+        root.command(command)
+    return root
+
+
+def one_sentence(error: Exception) -> str | None:
+    """What cyclopts found wrong with the options, as one line; None for any other exception."""
+    if not isinstance(error, CycloptsError):
+        return None
+    return f"{' '.join(str(error).split())} `forescale --help` lists the commands, `forescale COMMAND --help` their options."
+
+
+def _version() -> str:
+    from forescale import __version__
+
+    return __version__

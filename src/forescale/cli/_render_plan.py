@@ -1,0 +1,196 @@
+"""Print a plan: a table for people, JSON for programs, a derivation for the curious."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import fields
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from forescale.quantities import humanize
+
+if TYPE_CHECKING:
+    from forescale.plan import Axis, Plan
+    from forescale.plan.export import Export
+    from forescale.recipe import Value
+
+COUNTS = ("batch_tokens",)
+WHOLE = ("steps", "batch_sequences", "warmup_steps")
+
+
+def print_json(plan: Plan, exported: Export | None) -> None:
+    """The plan as JSON on standard output; an export's text and notes under `export`."""
+    document = plan.to_json()
+    if exported is not None:
+        document["export"] = {
+            "target": exported.target,
+            "version": exported.version,
+            "filename": exported.filename,
+            "text": exported.text,
+            "notes": [str(n) for n in exported.notes],
+        }
+    print(json.dumps(document, indent=2, allow_nan=False))
+
+
+def print_plan(plan: Plan) -> None:
+    """The recipe, what being wrong costs, the other laws, and the cautions."""
+    console = Console()
+    console.print(Text(_headline(plan), style="bold"))
+    console.print(_recipe_table(plan))
+    console.print(Text.assemble(("loss ", "bold"), _loss(plan)))
+    console.print(_plateau_table(plan))
+    console.print(_alternatives_table(plan))
+    for warning in plan.warnings:
+        console.print(Text.assemble(("! ", "yellow"), (f"{warning.code}: ", "bold"), warning.message))
+
+
+def print_explanation(plan: Plan) -> None:
+    """One block a number: value, interval, formula, source and range."""
+    console = Console(highlight=False)
+    console.print(Text(_headline(plan), style="bold"))
+    for number, (name, value) in enumerate(_values(plan), start=1):
+        low_high = _interval(name, value)
+        console.print(Text.assemble((f"\n{number}) {name} = {_show(name, value.value)}", "bold"), f" {value.unit}"))
+        console.print(Text(f"   why    {value.reason}"))
+        if low_high:
+            console.print(Text(f"   range  {low_high}   [{value.interval}]"))
+        console.print(Text(f"   law    {value.law} ({value.evidence})" + _measured_text(value)))
+    console.print(Text("\nplateau", style="bold"), Text(f"[{plan.plateau.source}]"))
+    console.print(_plateau_table(plan))
+    for warning in plan.warnings:
+        console.print(Text.assemble(("! ", "yellow"), (f"{warning.code}: ", "bold"), warning.message))
+
+
+def _values(plan: Plan) -> Iterator[tuple[str, Value]]:
+    yield "compute", plan.compute
+    yield "loss", plan.loss
+    for f in fields(plan.recipe):
+        yield f.name, getattr(plan.recipe, f.name)
+
+
+def _headline(plan: Plan) -> str:
+    w = plan.workload
+    size = f"{humanize(w.params)} non-vocabulary parameters"
+    if w.is_moe:
+        size += f" ({humanize(w.active)} active)"
+    if w.total_params is not None:
+        size += f", {humanize(w.total_params)} in all"
+    return (
+        f"{w.source}: {size} · {humanize(w.tokens)} tokens ({w.tokens_per_param:.3g} per parameter) · "
+        f"sequences of {w.seq_len} · {plan.compute.number:.3g} FLOPs"
+    )
+
+
+def _recipe_table(plan: Plan) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("hyperparameter", no_wrap=True)
+    table.add_column("value", justify="right", no_wrap=True, style="bold cyan")
+    table.add_column("interval", no_wrap=True)
+    table.add_column("law", no_wrap=True)
+    table.add_column("measured here?")
+    table.add_column("why", ratio=1, overflow="fold")
+    for f in fields(plan.recipe):
+        value: Value = getattr(plan.recipe, f.name)
+        table.add_row(
+            f.name, _show(f.name, value.value), _interval(f.name, value), value.law, _measured(value), _brief(value)
+        )
+    return table
+
+
+def _brief(value: Value) -> str:
+    """The reason; of a convention only its first clause, since --explain shows the rest and the sources."""
+    return value.reason.split(";" if value.law == "convention" else " [")[0]
+
+
+def _plateau_table(plan: Plan) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold", title="what being wrong costs", title_justify="left")
+    rows = (("learning_rate", plan.plateau.learning_rate), ("batch_tokens", plan.plateau.batch_tokens))
+    table.add_column("")
+    for band in rows[0][1].bands:
+        table.add_column(f"within {band.loss_gap_percent:g} % of loss", no_wrap=True)
+    for cost in rows[0][1].costs:
+        table.add_column(f"x {cost.factor:g}", justify="right")
+    for name, axis in rows:
+        table.add_row(name, *_axis_cells(name, axis))
+    return table
+
+
+def _axis_cells(name: str, axis: Axis) -> list[str]:
+    bands = [f"{_show(name, band.low)} to {_show(name, band.high)}" for band in axis.bands]
+    return bands + [f"+{cost.loss_gap_percent:.2g} %" for cost in axis.costs]
+
+
+def _alternatives_table(plan: Plan) -> Table:
+    table = Table(
+        box=None, pad_edge=False, header_style="bold", title="what other laws would choose", title_justify="left"
+    )
+    table.add_column("law", no_wrap=True)
+    table.add_column("learning_rate", justify="right")
+    table.add_column("batch_tokens", justify="right")
+    table.add_column("expected loss gap", justify="right")
+    table.add_column("measured here?")
+    table.add_column("note", ratio=1, overflow="fold")
+    for a in plan.alternatives:
+        gap = "unknown" if a.loss_gap_percent is None else f"+{a.loss_gap_percent:.2f} %"
+        rate, batch = (
+            "" if v is None else _show(n, v)
+            for n, v in (("learning_rate", a.learning_rate), ("batch_tokens", a.batch_tokens))
+        )
+        table.add_row(a.law, rate, batch, gap, _in_range(a.in_range, a.outside), a.note)
+    return table
+
+
+def _loss(plan: Plan) -> str:
+    loss = plan.loss
+    interval = _interval("loss", loss)
+    return (
+        f"{loss.number:.3f} nats per token"
+        + (f" ({interval})" if interval else "")
+        + f", {loss.law}{_measured_text(loss)}"
+    )
+
+
+def _show(name: str, value: float | int | str) -> str:
+    if isinstance(value, str):
+        return value
+    if name in COUNTS:
+        return humanize(value, 4)
+    if name in WHOLE:
+        return f"{value:,.0f}"
+    return f"{value:.3g}" if name != "loss" else f"{value:.3f}"
+
+
+def _interval(name: str, value: Value) -> str:
+    if value.low is None or value.high is None:
+        return ""
+    if value.low == value.high:
+        return "" if value.value == value.low else _show(name, value.low)
+    return f"{_show(name, value.low)} to {_show(name, value.high)}"
+
+
+def _measured(value: Value) -> str:
+    return "" if value.in_range is None else _in_range(value.in_range, value.outside)
+
+
+def _in_range(in_range: bool | None, outside: Mapping[str, float]) -> str:
+    if in_range is None:
+        return "no range stated"
+    return "yes" if in_range else f"no: {_beyond(outside)}"
+
+
+def _beyond(outside: Mapping[str, float]) -> str:
+    from forescale.laws import SYMBOLS
+
+    return ", ".join(f"{SYMBOLS.get(axis, axis)} {factor:.3g}x" for axis, factor in outside.items())
+
+
+def _measured_text(value: Value) -> str:
+    if value.in_range is None:
+        return ""
+    if value.in_range:
+        return ", inside its measured range"
+    return f", outside its measured range by {_beyond(value.outside)}"

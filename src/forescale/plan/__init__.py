@@ -1,0 +1,29 @@
+"""Workload + laws -> recipe, with reasons, intervals, plateau and rivals; exports to trainers."""
+
+from forescale.plan._allocate import allocate as allocate
+from forescale.plan._plan import Request as Request
+from forescale.plan._plan import plan as plan
+from forescale.plan._sizes import Sizes as Sizes
+from forescale.plan._values import Alternative as Alternative
+from forescale.plan._values import Axis as Axis
+from forescale.plan._values import Band as Band
+from forescale.plan._values import Caution as Caution
+from forescale.plan._values import Cost as Cost
+from forescale.plan._values import Layout as Layout
+from forescale.plan._values import Plan as Plan
+from forescale.plan._values import Plateau as Plateau
+
+__all__ = [
+    "Alternative",
+    "Axis",
+    "Band",
+    "Caution",
+    "Cost",
+    "Layout",
+    "Plan",
+    "Plateau",
+    "Request",
+    "Sizes",
+    "allocate",
+    "plan",
+]

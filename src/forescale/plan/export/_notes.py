@@ -1,0 +1,38 @@
+"""Notes that several targets share."""
+
+from __future__ import annotations
+
+from forescale.plan.export._values import Note, Numbers, loss, remark
+
+
+def late_warmup(n: Numbers, trainer: str) -> tuple[Note, ...]:
+    """For schedulers whose warmup factor at step k (from 0) is k / W, where the plan's is (k + 1) / W."""
+    w = n.warmup_steps
+    if not w:
+        return ()
+    return (
+        remark(
+            f"{trainer}'s warmup factor at step k is k / {w} (the plan: (k + 1) / {w}), so its first step runs at a "
+            f"learning rate of 0; from step {w} on the two are equal."
+        ),
+    )
+
+
+def ranks(n: Numbers) -> Note:
+    """The layout holds for one number of data-parallel ranks only."""
+    return remark(
+        f"the layout is for {n.devices} data-parallel rank{'s' if n.devices != 1 else ''}: "
+        f"{n.sequences.value} sequences = {n.devices} ranks * {n.micro_sequences.value} micro-batch * "
+        f"{n.accumulation.value} accumulation; with another number of ranks plan again."
+    )
+
+
+def model_is_yours(n: Numbers, where: str) -> Note:
+    """The plan does not invent a model."""
+    shape = "a shape but no tokenizer or data" if n.workload.shape is not None else "no model shape, tokenizer or data"
+    return remark(f"the plan has {shape}: choose {where}.")
+
+
+def init_not_carried(n: Numbers, instead: str) -> Note:
+    """The target has no key for the initial standard deviation."""
+    return loss(f"init_std {n.init_std.value} is not carried: {instead}.")

@@ -1,0 +1,7 @@
+"""The table of measured runs: one row per finished training run, one set of column names."""
+
+from forescale.runs._columns import parse_columns as parse_columns
+from forescale.runs._read import read_runs as read_runs
+from forescale.runs._runs import Runs as Runs
+
+__all__ = ["Runs", "parse_columns", "read_runs"]

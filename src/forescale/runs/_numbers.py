@@ -1,0 +1,66 @@
+"""Text to numbers, strictly: what is not a number is an error that names the column, the row and the text."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from forescale.errors import ForescaleError
+from forescale.quantities import parse_quantity
+
+if TYPE_CHECKING:
+    import polars
+
+ROW = "row"  # the row's number in the file, the header being row 1
+COUNTS = frozenset({"params", "active_params", "tokens", "batch_tokens"})  # may be written 7B, 1.4T
+# Below this a count of parameters or tokens is in millions or billions, not in ones.
+LEAST = {"params": 1e3, "active_params": 1e3, "tokens": 1e4}
+
+
+def numbers(table: polars.DataFrame, column: str, name: str) -> polars.Series:
+    """A column of `table` as floats named `name`, empty and NaN cells as nulls; `ForescaleError` for other text."""
+    import polars as pl
+
+    raw = table[column]
+    if raw.dtype.is_numeric():
+        return raw.cast(pl.Float64).fill_nan(None).alias(name)
+    if raw.dtype == pl.Null:
+        return raw.cast(pl.Float64).alias(name)
+    if raw.dtype != pl.String:
+        raise ForescaleError(f"column {column!r} ({name}) must hold numbers; it holds {raw.dtype}: choose another.")
+    text = raw.str.strip_chars()
+    values = text.cast(pl.Float64, strict=False)
+    bad = (values.is_null() & text.is_not_null() & (text != "")).arg_true()
+    for i in bad.to_list():
+        values[i] = _quantity(text[i], name, f"column {column!r}", table[ROW][i])
+    return values.fill_nan(None).alias(name)
+
+
+def _quantity(text: str, name: str, where: str, row: int) -> float:
+    if name in COUNTS:
+        try:
+            return parse_quantity(text, name)
+        except ForescaleError:
+            pass
+    raise ForescaleError(f"{where} ({name}) must hold numbers; row {row} has {text!r}: correct it or remove the row.")
+
+
+def check_values(frame: polars.DataFrame, name: str, column: str, *, optional: bool = False) -> None:
+    """Raise `ForescaleError` naming the first row where `name` is empty, infinite, not positive or in another unit."""
+    values = frame[name]
+    if not optional and values.null_count():
+        row = frame[ROW][int(values.is_null().arg_true()[0])]
+        raise ForescaleError(f"column {column!r} ({name}) is empty in row {row}: fill it in or remove the row.")
+    positive = values > 0 if name != "weight_decay" else values >= 0
+    finite = values.is_finite() if name != "loss" else values.is_not_nan()
+    _reject(frame, (~(positive & finite)).fill_null(False), name, f"column {column!r} must hold positive numbers")
+    if name in LEAST:
+        bad = (values < LEAST[name]).fill_null(False)
+        _reject(frame, bad, name, f"column {column!r} must count single {name.replace('_', ' ')}, not millions")
+
+
+def _reject(frame: polars.DataFrame, bad: polars.Series, name: str, rule: str) -> None:
+    if bad.any():
+        i = int(bad.arg_true()[0])
+        raise ForescaleError(
+            f"{rule} ({name}); row {frame[ROW][i]} has {frame[name][i]:g}: correct it or remove the row."
+        )
