@@ -22,9 +22,9 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "tests" / "plan" / "export"), str(ROOT / "benchmarks")]
 
-import export_trainers as trainers  # noqa: E402
 from export_fixtures import build_plan, schedule_factor  # noqa: E402
 
+import export_trainers as trainers  # noqa: E402
 from forescale.plan.export import TARGETS, export  # noqa: E402
 
 STEPS, WARMUP, ACCUMULATION = 397, 37, 4
@@ -53,7 +53,7 @@ def counted_from_one(kind: str, step: int, ratio: float) -> float:
 class Check:
     """How one target is checked: `run(export, checkout)` gives what the trainer holds and its learning rates."""
 
-    run: Callable[[Any, Path | None], trainers.Run] | None
+    run: Callable[[Any, Path | None], trainers.Run]
     stated: Callable[[str, int, float], float]  # the factor on the peak that the export's notes promise
     level: str
     package: str | None = None  # None: needs a checkout
@@ -72,7 +72,7 @@ CHECKS: dict[str, Check] = {
     # JAX computes schedules in single precision.
     "levanter": Check(run=trainers.levanter, stated=from_zero, level=SCHEDULED, package="levanter", tolerance=1e-6),
     "megatron-lm": Check(run=trainers.megatron_lm, stated=from_zero, level=SOURCE),
-    "megatron-bridge": Check(run=None, stated=from_zero, level=KEYS),
+    "megatron-bridge": Check(run=trainers.megatron_bridge, stated=from_zero, level=SOURCE),
     "nanotron": Check(run=trainers.nanotron, stated=from_zero, level=SOURCE),
     "lingua": Check(run=trainers.lingua, stated=from_zero, level=SOURCE),
     "nanochat": Check(run=trainers.nanochat, stated=same, level=SOURCE, plans=(("linear", 0.0), ("linear", 0.1))),
@@ -91,6 +91,7 @@ class Report:
     lines: list[str] = field(default_factory=list)
 
     def add(self, what: str, ok: bool, detail: str) -> None:
+        """Print and keep one line."""
         self.ok &= ok
         print(f"{'ok  ' if ok else 'FAIL'} {self.target}: {what}: {detail}")
         self.lines.append(f"{what}: {detail}")
@@ -99,8 +100,8 @@ class Report:
 def check(name: str, checkout: Path | None) -> Report | None:
     """None: the target is not here."""
     how, report = CHECKS[name], Report(name)
-    if how.run is None or not _here(how, checkout):
-        print(f"--   {name}: {'checked by key table only' if how.run is None else 'not installed'}")
+    if not _here(how, checkout):
+        print(f"--   {name}: {'no checkout given' if how.package is None else 'not installed'}")
         return None
     for kind, ratio in how.plans:
         plan = build_plan(schedule=kind, final_lr_ratio=ratio, accumulation=ACCUMULATION)

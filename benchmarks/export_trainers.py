@@ -5,8 +5,8 @@ and run, since importing the whole would need GPUs or distributed back ends.
 """
 
 from __future__ import annotations
-
 import __future__
+
 import argparse
 import ast
 import functools
@@ -173,39 +173,88 @@ def levanter(exported: Export, _: Path | None) -> Run:
 def megatron_lm(exported: Export, checkout: Path | None) -> Run:
     assert checkout is not None
     flags = shell_flags(exported.text)
-    scope = {"logger": logging.getLogger(), "logging": logging, "math": math, "log_single_rank": lambda *_: None}
-    scheduler = _take(
-        checkout / "megatron/core/optimizer_param_scheduler.py",
-        "OptimizerParamScheduler",
-        scope | {"torch": SimpleNamespace(Tensor=types.NoneType)},
-    )
-    optimizer = SimpleNamespace(param_groups=[{"lr": 0.0}])
-    batch = int(flags["global-batch-size"])
-    real = scheduler(  # as get_optimizer_param_scheduler in megatron/training/training.py calls it
-        optimizer,
+    text = "\n".join(p.read_text() for p in sorted((checkout / "megatron").rglob("*.py")))
+    decay = float(flags["weight-decay"])
+    optim, run = _megatron_scheduler(
+        checkout,
+        batch=int(flags["global-batch-size"]),
+        warmup=int(flags["lr-warmup-iters"]),
+        decay=int(flags["lr-decay-iters"]),
         init_lr=float(flags["lr-warmup-init"]),
         max_lr=float(flags["lr"]),
         min_lr=float(flags["min-lr"]),
-        lr_warmup_steps=int(flags["lr-warmup-iters"]) * batch,
-        lr_decay_steps=int(flags["lr-decay-iters"]) * batch,
         lr_decay_style=flags["lr-decay-style"],
-        start_wd=float(flags["weight-decay"]),
-        end_wd=float(flags["weight-decay"]),
-        wd_incr_steps=int(flags["train-iters"]) * batch,
+        start_wd=decay,
+        end_wd=decay,
         wd_incr_style=flags["weight-decay-incr-style"],
+    )
+    known: dict[str, tuple[Any, Any]] = {f"--{name}": (_is_flag(text, name), True) for name in flags}
+    return Run(
+        values=known | {"weight decay in the optimizer": (optim["weight_decay"], WEIGHT_DECAY)}, learning_rates=run
+    )
+
+
+def megatron_bridge(exported: Export, checkout: Path | None) -> Run:
+    """The checkout is Megatron-LM's, whose classes those of Bridge extend."""
+    assert checkout is not None
+    names = ("optimizer", "scheduler", "train", "model", "dataset")
+    config = SimpleNamespace(**{name: SimpleNamespace() for name in names})
+    load_python(exported.text).apply(config)
+    training = checkout / "megatron/training/config/training_config.py"
+    known = {
+        "optimizer": _fields(checkout / "megatron/core/optimizer/optimizer_config.py", "OptimizerConfig"),
+        "scheduler": _fields(training, "SchedulerConfig") | {"max_steps"},  # Bridge's own
+        "train": _fields(training, "TrainingConfig"),
+    }
+    values: dict[str, tuple[Any, Any]] = {
+        f"{section}.{name}": (name in fields, True)
+        for section, fields in known.items()
+        for name in vars(getattr(config, section))
+    }
+    s, o = config.scheduler, config.optimizer
+    optim, run = _megatron_scheduler(
+        checkout,
+        batch=config.train.global_batch_size,
+        warmup=s.lr_warmup_iters,
+        decay=s.lr_decay_iters,
+        init_lr=s.lr_warmup_init,
+        max_lr=o.lr,
+        min_lr=o.min_lr,
+        lr_decay_style=s.lr_decay_style,
+        start_wd=s.start_weight_decay,
+        end_wd=s.end_weight_decay,
+        wd_incr_style=s.weight_decay_incr_style,
+    )
+    values["weight decay in the optimizer"] = (optim["weight_decay"], WEIGHT_DECAY)
+    return Run(values=values, learning_rates=run)
+
+
+def _megatron_scheduler(
+    checkout: Path, *, batch: int, warmup: int, decay: int, **arguments: Any
+) -> tuple[dict[str, Any], list[float]]:
+    """Megatron's scheduler, built and stepped in samples as megatron/training/training.py does."""
+    path = checkout / "megatron/core/optimizer_param_scheduler.py"
+    scope = {"logger": logging.getLogger(), "logging": logging, "math": math, "log_single_rank": lambda *_: None}
+    scheduler = _take(path, "OptimizerParamScheduler", scope | {"torch": SimpleNamespace(Tensor=types.NoneType)})
+    group: dict[str, Any] = {"lr": 0.0}
+    real = scheduler(
+        SimpleNamespace(param_groups=[group]),
+        lr_warmup_steps=warmup * batch,
+        lr_decay_steps=decay * batch,
+        wd_incr_steps=STEPS * batch,
         use_checkpoint_opt_param_scheduler=False,
+        **arguments,
     )
     rates: list[float] = []
-    for _ in range(int(flags["train-iters"])):
-        rates.append(optimizer.param_groups[0]["lr"])
+    for _ in range(STEPS):
+        rates.append(group["lr"])
         real.step(batch)
-    folders = ("megatron/training", "megatron/core/transformer", "megatron/core/optimizer", "megatron/core")
-    text = "\n".join(p.read_text() for folder in folders for p in sorted((checkout / folder).rglob("*.py")))
-    known = {f"--{name}": (_is_flag(text, name), True) for name in flags}
-    values: dict[str, tuple[Any, Any]] = known | {
-        "weight decay of the scheduler": (optimizer.param_groups[0]["weight_decay"], WEIGHT_DECAY)
-    }
-    return Run(values=values, learning_rates=rates)
+    return group, rates
+
+
+def _fields(path: Path, name: str) -> set[str]:
+    (node,) = (n for n in ast.parse(path.read_text()).body if isinstance(n, ast.ClassDef) and n.name == name)
+    return {n.target.id for n in node.body if isinstance(n, ast.AnnAssign) and isinstance(n.target, ast.Name)}
 
 
 def _is_flag(text: str, name: str) -> bool:
@@ -333,5 +382,6 @@ def _torch_rates(optimizer: Any, scheduler: Any) -> list[float]:
     rates: list[float] = []
     for _ in range(STEPS):
         rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
         scheduler.step()
     return rates

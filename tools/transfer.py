@@ -25,7 +25,7 @@ def lingle() -> pl.DataFrame:
 
 
 def lingle_fit() -> dict[str, tuple[Array, Array]]:
-    """ln of learning rate and batch on (1, ln N, ln D): coefficients and their covariance by least squares."""
+    """Least squares of the logarithms of lr and batch on (1, ln N, ln D): coefficients and their covariance."""
     table = lingle()
     X = np.c_[np.ones(len(table)), table.select("params", "tokens").to_numpy()]
     X[:, 1:] = np.log(X[:, 1:])

@@ -20,12 +20,17 @@ class _Assets(HTMLParser):
             self.remote.append(url)
 
 
+def remote_assets(html: str) -> list[str]:
+    """The addresses on other hosts that a browser would load to show the page; links to follow are none."""
+    assets = _Assets()
+    assets.feed(html)
+    return assets.remote
+
+
 def on_post_page(output: str, page: Any, **_: Any) -> str:
-    """Read the finished page for assets that are not the site's own."""
+    """Check each finished page."""
     from mkdocs.exceptions import PluginError
 
-    assets = _Assets()
-    assets.feed(output)
-    if assets.remote:
-        raise PluginError(f"{page.file.src_uri} loads {', '.join(assets.remote)}: the site must work offline.")
+    if remote := remote_assets(output):
+        raise PluginError(f"{page.file.src_uri} loads {', '.join(remote)}: the site must work offline.")
     return output

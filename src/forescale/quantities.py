@@ -7,7 +7,7 @@ import re
 
 from forescale.errors import ForescaleError
 
-SUFFIXES = {"": 0, "K": 3, "M": 6, "B": 9, "G": 9, "T": 12, "P": 15, "E": 18}
+SUFFIXES = {"": 0, "K": 3, "M": 6, "B": 9, "G": 9, "T": 12, "P": 15}
 _NUMBER = re.compile(r"^([+-]?(?:\d[\d_]*\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*([A-Za-z]?)$")
 
 
@@ -32,11 +32,11 @@ def positive(value: float, name: str) -> float:
 
 
 def humanize(value: float, digits: int = 3) -> str:
-    """Print a count the way people say it: 1.4e12 is `1.4T`; outside 1 to 1e18, scientific notation."""
+    """Print a count the way people say it: 1.4e12 is `1.4T`; from 1e18 on, scientific notation."""
     if value == 0:
         return "0"
     magnitude = abs(value)
-    for suffix, power in (("E", 18), ("P", 15), ("T", 12), ("B", 9), ("M", 6), ("K", 3), ("", 0)):
+    for suffix, power in (("P", 15), ("T", 12), ("B", 9), ("M", 6), ("K", 3), ("", 0)):
         # Half a unit in the last digit, so that 999,999 reads 1M and not 1e+03K.
         if magnitude * (1 + 0.5 * 10 ** (1 - digits) / 10) >= 10.0**power and magnitude < 1e18:
             return f"{float(f'{value / 10**power:.{digits}g}'):g}{suffix}"

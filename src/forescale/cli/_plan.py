@@ -5,7 +5,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
 
 from forescale.errors import ForescaleError
 from forescale.quantities import parse_quantity
@@ -15,24 +17,27 @@ if TYPE_CHECKING:
     from forescale.plan.export import Export
     from forescale.workload import Shape
 
+# A leading hyphen is taken as part of the number, so that `--params -7B` is told what is wrong with it.
+Number = Annotated[str | None, Parameter(allow_leading_hyphen=True)]
+
 
 def plan(
     *,
-    params: str | None = None,
-    active_params: str | None = None,
+    params: Number = None,
+    active_params: Number = None,
     config: Path | None = None,
     shape: str | None = None,
-    tokens: str | None = None,
-    tokens_per_param: str | None = None,
-    compute: str | None = None,
-    unique_tokens: str | None = None,
-    seq_len: str | None = None,
+    tokens: Number = None,
+    tokens_per_param: Number = None,
+    compute: Number = None,
+    unique_tokens: Number = None,
+    seq_len: Number = None,
     sparsity: float = 0.0,
     devices: int = 1,
     micro_batch: int = 1,
-    batch: str | None = None,
-    learning_rate: str | None = None,
-    weight_decay: str | None = None,
+    batch: Number = None,
+    learning_rate: Number = None,
+    weight_decay: Number = None,
     warmup_steps: int | None = None,
     schedule: str = "linear",
     final_lr_ratio: float | None = None,

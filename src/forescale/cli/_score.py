@@ -11,10 +11,11 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from forescale.fit import CellGap, Score, Scores, Summary
+    from forescale.fit import CellGap, Score, Scores
 
 SHORT = {"best batch": "B", "best learning rate": "lr", "lowest loss": "L"}
-LEAST_WIDTH = 110  # where the output is a file or a pipe
+CELL_COLUMNS = ("params", "tokens", "learning rate", "batch", "nearest", "linear", "smooth", "clipped", "out of range")
+LEAST_WIDTH = 120  # where the output is a file or a pipe
 
 
 def score(
@@ -92,13 +93,14 @@ def _table(scores: Scores) -> Table:
     from rich import box
     from rich.table import Table
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("law", overflow="fold")
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    table.add_column("\nlaw", overflow="fold")
     for reading in ("nearest", "linear", "smooth"):
-        table.add_column(f"{reading}\nmean  median max", no_wrap=True)
-    for name in ("clipped", "out of\nrange"):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("given", no_wrap=True)
+        for name in (f"{reading}\nmean", "\nmedian", "\nmax"):
+            table.add_column(name, justify="right")
+    for name in ("\nclipped", "out of\nrange"):
+        table.add_column(name, justify="right")
+    table.add_column("\ngiven")
     for group in (scores.laws, scores.baselines, (scores.floor,)):
         _add_rows(table, group)
     return table
@@ -106,12 +108,10 @@ def _table(scores: Scores) -> Table:
 
 def _add_rows(table: Table, group: Sequence[Score]) -> None:
     for each in group:
-        bound = "≥" if each.clipped else " "
         count = len(each.gaps)
-        name = f"{each.name} (best constant in hindsight)" if "hindsight" in each.title else each.name
         table.add_row(
-            name if each.evidence != "unverified" else f"{each.name} (unverified)",
-            *(bound + _numbers(summary) for summary in (each.nearest, each.linear, each.smooth)),
+            _name(each),
+            *_numbers(each),
             f"{each.clipped}/{count}",
             f"{each.outside}/{count}" if each.evidence else "",
             ", ".join(SHORT[given] for given in each.given),
@@ -119,8 +119,18 @@ def _add_rows(table: Table, group: Sequence[Score]) -> None:
     table.add_section()
 
 
-def _numbers(summary: Summary) -> str:
-    return f"{100 * summary.mean:<6.3f}{100 * summary.median:<7.3f}{100 * summary.max:.2f}"
+def _name(each: Score) -> str:
+    """The name as the table shows it; constant settings are told by what they set."""
+    mark = " *" if "hindsight" in each.title else " (unverified)" if each.evidence == "unverified" else ""
+    return each.name.removeprefix("constant ") + mark
+
+
+def _numbers(each: Score) -> Iterable[str]:
+    bound = "≥" if each.clipped else ""
+    for summary in (each.nearest, each.linear, each.smooth):
+        yield f"{bound}{100 * summary.mean:.3f}"
+        yield f"{100 * summary.median:.3f}"
+        yield f"{100 * summary.max:.2f}"
 
 
 def _cell_table(each: Score) -> Table:
@@ -128,17 +138,7 @@ def _cell_table(each: Score) -> Table:
     from rich.table import Table
 
     table = Table(title=f"{each.name}: {each.title}", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-    for name in (
-        "params",
-        "tokens",
-        "learning rate",
-        "batch",
-        "nearest",
-        "linear",
-        "smooth",
-        "clipped",
-        "out of range",
-    ):
+    for name in CELL_COLUMNS:
         table.add_column(name, justify="right", no_wrap=True)
     for gap in each.gaps:
         table.add_row(*_cell_row(gap))
@@ -167,10 +167,13 @@ def _footnotes(scores: Scores) -> Iterable[str]:
         yield "≥ a lower bound: some choices lie outside the swept box (clipped) and were read at its edge."
     if any(each.given for each in scores.laws):
         yield (
-            "given: what a law does not predict and was handed: B the best swept batch, lr the best swept learning rate, "
-            "L the cell's lowest loss. Such a law does not compare with one that predicts both."
+            "given: what a law does not predict and was handed: B the best swept batch, lr the best swept learning "
+            "rate, L the cell's lowest loss. Such a law does not compare with one that predicts both."
         )
-    yield "out of range: cells beyond what the law was measured on. floor: each cell's own smooth minimum."
+    yield (
+        "out of range: cells beyond what the law was measured on. lr=, batch=: one constant setting for every cell "
+        "(* the sweep's best, in hindsight). floor: each cell's own smooth minimum."
+    )
     for name, reason in scores.not_applicable.items():
         yield f"not scored: {name}: {reason}"
     for each in scores.laws:

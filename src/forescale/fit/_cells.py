@@ -96,7 +96,8 @@ class Cell:
 
         A point outside the swept box is moved to its edge first. Nearest is by distance in the two logarithms. Linear
         is over the Delaunay triangles (nearest outside their hull); a regular grid leaves their diagonals free, and
-        Qhull's choice depends on the order of the runs. Smooth is a thin-plate spline of ln loss, so may be below 0.
+        Qhull's choice depends on the order of the runs. Smooth is a thin-plate spline of ln loss through the runs near
+        the minimum, so it may be below 0; where the nearest run is not one of those, the linear reading stands in.
         """
         import numpy as np
 
@@ -106,7 +107,7 @@ class Cell:
         nearest = self.log_loss[_squared(inside, self.points).argmin(1)]
         linear = self._linear(inside)
         linear = np.where(np.isfinite(linear), linear, nearest)
-        smooth = linear if self._smooth is None else self._smooth(inside)
+        smooth = linear if self._smooth is None else np.where(nearest < self._ceiling, self._smooth(inside), linear)
         best = self.log_loss.min()
         return Gaps(
             nearest=np.expm1(nearest - best),
@@ -116,11 +117,11 @@ class Cell:
         )
 
     def smooth_optimum(self) -> tuple[float, float]:
-        """Learning rate and batch (tokens) at the smooth surface's lowest point on a mesh over the swept box."""
+        """Learning rate and batch (tokens) at the lowest point of the smooth surface among the runs, on a mesh."""
         import numpy as np
 
         surface = self._smooth
-        mesh = self.points if surface is None else self._mesh()
+        mesh = self.points if surface is None else self._known(self._mesh())
         values = self.log_loss if surface is None else surface(mesh)
         best = np.exp(mesh[values.argmin()])
         return float(best[0]), float(best[1])
@@ -128,6 +129,11 @@ class Cell:
     @cached_property
     def _box(self) -> tuple[Array, Array]:
         return self.points.min(0), self.points.max(0)
+
+    @property
+    def _ceiling(self) -> float:
+        """The ln loss up to which the smooth surface sees runs."""
+        return float(self.log_loss.min()) + NEAR_MINIMUM
 
     @cached_property
     def _axis(self) -> Array | None:
@@ -155,7 +161,7 @@ class Cell:
     def _smooth(self) -> Surface | None:
         from scipy.interpolate import RBFInterpolator
 
-        near = self.log_loss < self.log_loss.min() + NEAR_MINIMUM
+        near = self.log_loss < self._ceiling
         known = self.points[near]
         if len(known) < 3 or (self._axis is None and _axis(known) is not None):
             return None
@@ -163,6 +169,13 @@ class Cell:
             self._along(known), self.log_loss[near], smoothing=SMOOTHING, kernel="thin_plate_spline"
         )
         return lambda points: spline(self._along(points))
+
+    def _known(self, mesh: Array) -> Array:
+        """The points within the runs' hull whose nearest run the smooth surface has seen."""
+        import numpy as np
+
+        nearest = self.log_loss[_squared(mesh, self.points).argmin(1)]
+        return mesh[np.isfinite(self._linear(mesh)) & (nearest < self._ceiling)]
 
     def _mesh(self) -> Array:
         import numpy as np

@@ -79,7 +79,11 @@ def _score_all(cells: Sequence[Cell], laws: Iterable[Law]) -> tuple[list[Score],
         name = each.name if all(s.name != each.name for s in scored) else f"{each.name} ({each.origin})"
         gaps, reason = _law_gaps(cells, each)
         if gaps:
-            scored.append(_law_score(each, name, gaps, f"{len(cells) - len(gaps)} cells: {reason}" if reason else ""))
+            scored.append(
+                _law_score(
+                    each, name, gaps, f"{len(cells) - len(gaps)} of {len(cells)} cells: {reason}" if reason else ""
+                )
+            )
         else:
             not_applicable[name] = reason
     return scored, not_applicable
@@ -128,6 +132,7 @@ def _law_gap(cell: Cell, each: Law) -> CellGap:
 
 def _choices(cell: Cell, each: Law, x: Mapping[str, Any]) -> list[tuple[float, float]]:
     """Learning rates and batches that the law may mean: every swept value of what it does not predict."""
+    _check_swept(cell, _quantities(each))
 
     def values(quantity: str, swept: Array, **more: float) -> list[float]:
         return [float(each.predict(quantity, **x, **more))] if quantity in each.predicts else swept.tolist()
@@ -137,6 +142,13 @@ def _choices(cell: Cell, each: Law, x: Mapping[str, Any]) -> list[tuple[float, f
         for batch in values("batch_tokens", cell.batches)
         for rate in values("learning_rate", cell.learning_rates, batch_tokens=batch)
     ]
+
+
+def _check_swept(cell: Cell, quantities: Sequence[str]) -> None:
+    """A law of one quantity cannot be scored where that quantity was not swept: it would get the best of the other."""
+    for quantity, swept in (("learning_rate", cell.learning_rates), ("batch_tokens", cell.batches)):
+        if list(quantities) == [quantity] and len(swept) == 1:
+            raise ForescaleError(f"it predicts {quantity} only, of which the sweep has one value.")
 
 
 def _best(cell: Cell, choices: Sequence[tuple[float, float]], outside: Mapping[str, float] | None = None) -> CellGap:
@@ -168,7 +180,7 @@ def _baselines(cells: Sequence[Cell]) -> tuple[Score, ...]:
 
 
 def _best_constant(cells: Sequence[Cell]) -> tuple[float, float]:
-    """The swept rate and batch of the lowest linear mean, among those inside the most cells' boxes."""
+    """The swept rate and batch of the lowest linear mean, among those inside every cell's box if there are any."""
     import numpy as np
 
     rates, batches = (
@@ -179,7 +191,8 @@ def _best_constant(cells: Sequence[Cell]) -> tuple[float, float]:
     read = [cell.gaps([r for r, _ in grid], [b for _, b in grid]) for cell in cells]
     clipped = np.sum([gaps.clipped for gaps in read], axis=0)
     means = np.mean([gaps.linear for gaps in read], axis=0)
-    return grid[int(np.lexsort((means, clipped))[0])]
+    inside = clipped == 0
+    return grid[int(np.where(inside | ~inside.any(), means, np.inf).argmin())]
 
 
 def _floor(cells: Sequence[Cell]) -> Score:

@@ -12,6 +12,8 @@ from forescale.plan._values import Alternative
 from forescale.recipe import Value
 from forescale.workload import Workload
 
+OTHER_OPTIMIZERS = ("muon", "scion", "sgd", "adafactor")
+
 
 def alternatives(
     workload: Workload, chosen: Law, ground: Terrain, known: Mapping[str, float]
@@ -28,7 +30,8 @@ def alternatives(
 
 def _applies(other: Law, workload: Workload) -> bool:
     """Laws for this kind of model and for Adam's family: the recipe is AdamW's."""
-    adam = "adam" in other.conditions.get("optimizer", "adam").lower()
+    optimizer = other.conditions.get("optimizer", "").lower()
+    adam = not any(rival in optimizer for rival in OTHER_OPTIMIZERS)
     return other.kind == "hyperparameters" and adam and other.experts in ("any", "moe" if workload.is_moe else "dense")
 
 

@@ -36,7 +36,7 @@ MARKERS = ("hd", "braille", "dot")
 def law_curve(law: Law, quantity: str, *, width: int = 78, height: int = 18) -> str:
     """The law's `quantity` over one decade beyond its measured range on each side; '' where nothing can be drawn."""
     plotext = _plotext()
-    if law.formula(quantity).family == "ratio":
+    if law.kind == "rule":
         return _ratio_curve(law, quantity, width, height)
     axis, line = _axes(law, quantity)
     low, high = _range(law, axis)
@@ -75,13 +75,15 @@ def _ratio_curve(law: Law, quantity: str, width: int, height: int) -> str:
     plotext = _plotext()
     formula = law.formula(quantity)
     own = [n for n in formula.inputs if f"reference_{n}" in formula.inputs]
+    value_there = f"reference_{quantity}"
+    run = dict.fromkeys(formula.inputs, 1.0) | {value_there: 0.95 if quantity.startswith("beta") else 1.0}
     xs = _spaced(1 / 16, 16)
     plotext.clear_figure()
     plotext.theme("clear")
     plotext.plotsize(width, height)
     ys: list[float] = []
     for marker, name in zip(MARKERS, own, strict=False):
-        line = [float(formula.evaluate(dict.fromkeys(formula.inputs, 1.0) | {name: x})) for x in xs]
+        line = [float(formula.evaluate(run | {name: x})) / run[value_there] for x in xs]
         ys += line
         plotext.plot([math.log10(x) for x in xs], [math.log10(y) for y in line], label=name, marker=marker)
     _ticks(plotext.xticks, xs[0], xs[-1])

@@ -26,12 +26,12 @@ def numbers(table: polars.DataFrame, column: str, name: str) -> polars.Series:
     if raw.dtype == pl.Null:
         return raw.cast(pl.Float64).alias(name)
     if raw.dtype != pl.String:
-        raise ForescaleError(f"column {column!r} ({name}) must hold numbers; it holds {raw.dtype}: choose another.")
+        raise ForescaleError(f"{_called(column, name)} must hold numbers; it holds {raw.dtype}: choose another.")
     text = raw.str.strip_chars()
     values = text.cast(pl.Float64, strict=False)
     bad = (values.is_null() & text.is_not_null() & (text != "")).arg_true()
     for i in bad.to_list():
-        values[i] = _quantity(text[i], name, f"column {column!r}", table[ROW][i])
+        values[i] = _quantity(text[i], name, _called(column, name), table[ROW][i])
     return values.fill_nan(None).alias(name)
 
 
@@ -41,7 +41,7 @@ def _quantity(text: str, name: str, where: str, row: int) -> float:
             return parse_quantity(text, name)
         except ForescaleError:
             pass
-    raise ForescaleError(f"{where} ({name}) must hold numbers; row {row} has {text!r}: correct it or remove the row.")
+    raise ForescaleError(f"{where} must hold numbers; row {row} has {text!r}: correct it or remove the row.")
 
 
 def check_values(frame: polars.DataFrame, name: str, column: str, *, optional: bool = False) -> None:
@@ -49,18 +49,20 @@ def check_values(frame: polars.DataFrame, name: str, column: str, *, optional: b
     values = frame[name]
     if not optional and values.null_count():
         row = frame[ROW][int(values.is_null().arg_true()[0])]
-        raise ForescaleError(f"column {column!r} ({name}) is empty in row {row}: fill it in or remove the row.")
+        raise ForescaleError(f"{_called(column, name)} is empty in row {row}: fill it in or remove the row.")
     positive = values > 0 if name != "weight_decay" else values >= 0
     finite = values.is_finite() if name != "loss" else values.is_not_nan()
-    _reject(frame, (~(positive & finite)).fill_null(False), name, f"column {column!r} must hold positive numbers")
+    _reject(frame, (~(positive & finite)).fill_null(False), name, f"{_called(column, name)} must hold positive numbers")
     if name in LEAST:
         bad = (values < LEAST[name]).fill_null(False)
-        _reject(frame, bad, name, f"column {column!r} must count single {name.replace('_', ' ')}, not millions")
+        _reject(frame, bad, name, f"{_called(column, name)} must count in ones, not in millions or billions")
+
+
+def _called(column: str, name: str) -> str:
+    return f"column {column!r}" if column == name else f"column {column!r} ({name})"
 
 
 def _reject(frame: polars.DataFrame, bad: polars.Series, name: str, rule: str) -> None:
     if bad.any():
         i = int(bad.arg_true()[0])
-        raise ForescaleError(
-            f"{rule} ({name}); row {frame[ROW][i]} has {frame[name][i]:g}: correct it or remove the row."
-        )
+        raise ForescaleError(f"{rule}; row {frame[ROW][i]} has {frame[name][i]:g}: correct it or remove the row.")

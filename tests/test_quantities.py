@@ -1,0 +1,40 @@
+"""Numbers as people write them."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from forescale.errors import ForescaleError
+from forescale.quantities import humanize, parse_quantity
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("7B", 7e9), ("1.4T", 1.4e12), ("1e22", 1e22), ("0.5M", 5e5), ("300b", 3e11), ("1_000", 1e3), ("12", 12.0), (".5K", 500)],
+)
+def test_suffixes(text: str, value: float) -> None:
+    assert parse_quantity(text, "x") == value
+
+
+@pytest.mark.parametrize("text", ["", "abc", "7X", "nan", "inf", "7 B B", "1e", "--", "1,000"])
+def test_not_a_number_names_the_option(text: str) -> None:
+    with pytest.raises(ForescaleError, match="--tokens must be a number such as 7B"):
+        parse_quantity(text, "--tokens")
+
+
+@pytest.mark.parametrize("text", ["0", "-7B", "-1e9", "1e999"])
+def test_not_positive(text: str) -> None:
+    with pytest.raises(ForescaleError, match="finite and above zero"):
+        parse_quantity(text, "--params")
+
+
+@given(st.floats(1e-3, 1e3), st.sampled_from("KMBT"))
+def test_suffix_and_exponent_are_the_same_float(mantissa: float, suffix: str) -> None:
+    power = {"K": 3, "M": 6, "B": 9, "T": 12}[suffix]
+    mantissa = round(mantissa, 6)
+    assert parse_quantity(f"{mantissa:f}{suffix}", "x") == parse_quantity(f"{mantissa:f}e{power}", "x")
+
+
+@given(st.floats(1, 9.9e17))
+def test_humanize_keeps_three_digits(value: float) -> None:
+    assert parse_quantity(humanize(value), "x") == pytest.approx(value, rel=5.1e-3)
