@@ -1,7 +1,7 @@
 """Run exported files in the trainers themselves: real config classes, and the learning rate of every step against ours.
 
     PYTHONPATH=src python benchmarks/check_exports.py --target torchtitan            (in an environment with the package)
-    PYTHONPATH=src python benchmarks/check_exports.py --target lingua --checkout DIR (trainers that are not packages)
+    PYTHONPATH=src python benchmarks/check_exports.py --target lingua --checkout DIR --commit ID       (others)
 
 Prints one line a check and exits with 1 on a mismatch; a target that is not there is reported as such. Results are
 merged into benchmarks/results/check_exports.json. Learning rates are compared as shares of the peak: with our schedule,
@@ -140,12 +140,12 @@ def _compare_rates(report: Report, kind: str, ratio: float, run: trainers.Run, h
     report.add(f"{kind}: learning rates", ok, detail)
 
 
-def _record(path: Path, report: Report) -> None:
+def _record(path: Path, report: Report, commit: str | None) -> None:
     known = json.loads(path.read_text()) if path.exists() else {}
     how = CHECKS[report.target]
     known[report.target] = {
         "exported_for": TARGETS[report.target].version,
-        "package": None if how.package is None else f"{how.package} {importlib.metadata.version(how.package)}",
+        "checked_in": commit if how.package is None else f"{how.package} {importlib.metadata.version(how.package)}",
         "checked": how.level,
         "ok": report.ok,
         "values_compared": report.values,
@@ -168,11 +168,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Check exports in the trainers' own code.")
     parser.add_argument("--target", choices=tuple(CHECKS), action="append")
     parser.add_argument("--checkout", type=Path, help="a working tree of a trainer that is not a package")
+    parser.add_argument("--commit", help="the checkout's commit, for the record")
     parser.add_argument("--output", type=Path, default=ROOT / "benchmarks" / "results" / "check_exports.json")
     args = parser.parse_args()
     reports = [r for name in args.target or CHECKS if (r := check(name, args.checkout)) is not None]
     for report in reports:
-        _record(args.output, report)
+        _record(args.output, report, args.commit)
     return int(not all(r.ok for r in reports))
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
 from typing import TYPE_CHECKING
 
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from forescale.recipe import Value
 
 COUNTS = ("batch_tokens",)
+INTERVALS = "interval: 80 % for a law (its fit, and its error on other labs' runs), the sources' range for a convention; see --explain"
 WHOLE = ("steps", "batch_sequences", "warmup_steps")
 
 
@@ -40,10 +42,16 @@ def print_plan(plan: Plan) -> None:
     """The recipe, what being wrong costs, the other laws, and the cautions."""
     console = Console()
     console.print(Text(_headline(plan), style="bold"))
-    console.print(_recipe_table(plan))
+    console.print()
+    _print_recipe(console, plan)
+    console.print(Text(INTERVALS, style="dim"))
+    console.print()
     console.print(Text.assemble(("loss ", "bold"), _loss(plan)))
+    console.print()
     console.print(_plateau_table(plan))
+    console.print()
     console.print(_alternatives_table(plan))
+    console.print()
     for warning in plan.warnings:
         console.print(Text.assemble(("! ", "yellow"), (f"{warning.code}: ", "bold"), warning.message))
 
@@ -85,25 +93,34 @@ def _headline(plan: Plan) -> str:
     )
 
 
-def _recipe_table(plan: Plan) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("hyperparameter", no_wrap=True)
-    table.add_column("value", justify="right", no_wrap=True, style="bold cyan")
-    table.add_column("interval", no_wrap=True)
-    table.add_column("law", no_wrap=True)
-    table.add_column("measured here?")
-    table.add_column("why", ratio=1, overflow="fold")
-    for f in fields(plan.recipe):
-        value: Value = getattr(plan.recipe, f.name)
-        table.add_row(
-            f.name, _show(f.name, value.value), _interval(f.name, value), value.law, _measured(value), _brief(value)
-        )
-    return table
+def _print_recipe(console: Console, plan: Plan) -> None:
+    """Two lines a number: what it is and how sure, then why."""
+    rows = [
+        (f.name, _show(f.name, value.value), _interval(f.name, value), value.law, _measured(value), _brief(value))
+        for f in fields(plan.recipe)
+        if (value := getattr(plan.recipe, f.name))
+    ]
+    heads = ("hyperparameter", "value", "interval", "law", "measured here?")
+    widths = [max(len(head), *(len(row[i]) for row in rows)) for i, head in enumerate(heads)]
+    console.print(Text(_line(heads, widths), style="bold"))
+    for *cells, why in rows:
+        line = Text(_line(cells, widths))
+        line.stylize("bold cyan", 0, widths[0] + widths[1] + 2)
+        console.print(line)
+        console.print(Padding(Text(why, style="dim"), (0, 0, 0, 4)))
+
+
+def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
+    name, value, *rest = (
+        cell.rjust(w) if i == 1 else cell.ljust(w) for i, (cell, w) in enumerate(zip(cells, widths, strict=True))
+    )
+    return "  ".join((name, value, *rest)).rstrip()
 
 
 def _brief(value: Value) -> str:
-    """The reason; of a convention only its first clause, since --explain shows the rest and the sources."""
-    return value.reason.split(";" if value.law == "convention" else " [")[0]
+    """The reason without its bracketed source; of a convention only the first clause. --explain shows the rest."""
+    reason = value.reason.split(" [")[0]
+    return reason.split(";")[0] if value.law == "convention" else reason
 
 
 def _plateau_table(plan: Plan) -> Table:

@@ -23,6 +23,7 @@ EXPERTS = ("dense", "moe", "any")
 Table = Mapping[str, Any]
 
 
+@lru_cache
 def names() -> tuple[str, ...]:
     """The names of the catalog's laws, sorted."""
     return tuple(sorted(p.stem for p in CATALOG.glob("*.toml")))

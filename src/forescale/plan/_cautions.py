@@ -30,13 +30,8 @@ def cautions(
 def _facts(
     workload: Workload, laws: Mapping[str, Law], recipe: Recipe, layout: Layout, loss: Value
 ) -> Iterator[tuple[str, str]]:
-    for quantity, value in (
-        ("learning_rate", recipe.learning_rate),
-        ("batch_tokens", recipe.batch_tokens),
-        ("timescale", recipe.timescale),
-        ("loss", loss),
-    ):
-        yield from _extrapolation(quantity, value)
+    named = ("learning_rate", "batch_tokens", "timescale", "weight_decay")
+    yield from _extrapolations({q: getattr(recipe, q) for q in named} | {"loss": loss})
     for quantity, law in laws.items():
         if quantity in law.predicts and law.predicts[quantity].evidence == "unverified":
             lacking = ", ".join(law.predicts[quantity].unverified) or "its constants"
@@ -100,10 +95,12 @@ def _missed(recipe: Recipe, ground: Terrain) -> Iterator[Caution]:
         yield Caution(code="off-optimum", message=f"{' and '.join(factors)}: expected to cost {cost} ({ground.law}).")
 
 
-def _extrapolation(quantity: str, value: Value) -> Iterator[tuple[str, str]]:
-    if value.outside:
-        axes = ", ".join(f"{axis} by {factor:.3g}x" for axis, factor in value.outside.items())
-        yield (
-            "extrapolation",
-            f"{quantity} is extrapolated: {value.law} was not measured here (beyond its range in {axes}).",
-        )
+def _extrapolations(values: Mapping[str, Value]) -> Iterator[tuple[str, str]]:
+    """One sentence a law, for all that it was asked beyond its measured range."""
+    beyond: dict[tuple[str, str], list[str]] = {}
+    for quantity, value in values.items():
+        if value.outside:
+            axes = ", ".join(f"{axis} by {factor:.3g}x" for axis, factor in value.outside.items())
+            beyond.setdefault((value.law, axes), []).append(quantity)
+    for (law, axes), quantities in beyond.items():
+        yield "extrapolation", f"{law} was not measured here (beyond its range in {axes}): {', '.join(quantities)}."

@@ -115,8 +115,8 @@ def _batch_target(workload: Workload, request: Request, laws: Mapping[str, Law],
 
 def _batch_values(workload: Workload, target: Value, layout: Layout) -> tuple[Value, Value, Value]:
     tokens, steps = layout.sequences * workload.seq_len, count_steps(workload, layout)
-    shape = f"{layout.devices} devices x {layout.micro_batch} sequences x {layout.accumulation} accumulated"
-    rounded = f"target {humanize(target.number, 4)}, {tokens / target.number - 1:+.1%} after rounding to {shape}"
+    shape = f"{layout.devices} (devices) x {layout.micro_batch} (micro-batch) x {layout.accumulation} (accumulated)"
+    rounded = f"target {humanize(target.number, 4)}, {tokens / target.number - 1:+.1%} after rounding to {shape} sequences"
     batch = replace(target, value=tokens, unit="tokens", reason=f"{target.reason}; {rounded}")
     low, high = (None if v is None else v / workload.seq_len for v in (target.low, target.high))
     sequences = replace(

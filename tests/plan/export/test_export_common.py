@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -160,6 +161,17 @@ def test_a_law_with_a_line_break_cannot_escape_its_comment(linear_plan) -> None:
     for target in set(NAMES) - {"litgpt"}:
         for line in export(plan, target).text.splitlines():
             assert not line.lstrip().startswith("import os")
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="no bash")
+@pytest.mark.parametrize("target", ["megatron-lm", "nanochat"])
+def test_bash_reads_the_array_without_its_comments(target: str) -> None:
+    text = export(build_plan(shape=llama_shape()), target).text.split("# YOUR MODEL")[0]
+    script = text + 'printf "%s\\n" "${FORESCALE_ARGS[@]}"'
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True)
+    words = re.split(r"[=\n]", done.stdout.strip())
+    flags = shell_flags(text)
+    assert [w for name, value in flags.items() for w in (f"--{name}", value) if w] == words
 
 
 def test_a_schedule_that_no_trainer_has_is_refused() -> None:

@@ -36,7 +36,7 @@ _ALL = (
     Target(name="megatron-bridge", version="main at 2026-08-22", draft=_megatron_bridge.draft),
     Target(name="huggingface", version="5.23.0", draft=_huggingface.draft),
     Target(name="litgpt", version="0.5.13", draft=_litgpt.draft),
-    Target(name="levanter", version="1.2", draft=_levanter.draft),
+    Target(name="levanter", version="1.2.dev1644", draft=_levanter.draft),
     Target(name="nanochat", version="master at 2026-07-03", draft=_nanochat.draft),
     Target(name="olmo-core", version="3.0.0", draft=_olmo_core.draft),
     Target(name="nanotron", version="main at 2026-04-07", draft=_nanotron.draft),

@@ -1,7 +1,7 @@
 """lingua (read at 437d680, 2025-06-18), as YAML for apps.main.train.
 
 `data.batch_size` is sequences per rank and accumulation step; `lr_min_ratio` (default 0.1) is always written.
-Checked: keys by source; its learning rate functions at that commit step by step.
+Checked: `lingua/optim.py` at that commit really run: arguments, optimizer groups, scheduler step by step.
 """
 
 from __future__ import annotations

@@ -2,7 +2,8 @@
 
 Bridge takes the weight decay of a run from the scheduler, and its optimizer helpers default that one to 0.033 and the
 minimum learning rate to a tenth of the peak: so both places and the minimum are written, and no helper is called.
-Checked: by key table and sources at 067f987df (2026-08-22) only; the scheduler is Megatron-LM's (see `_megatron_lm`).
+Checked: not instantiated (needs GPUs); fields by sources at 067f987df (2026-08-22) and in the Megatron-LM classes that
+these extend, whose scheduler was run step by step with the exported values.
 """
 
 from __future__ import annotations

@@ -2,7 +2,8 @@
 
 `--start-weight-decay` and `--end-weight-decay` must stay unset: with a constant weight decay Megatron asserts that.
 `--global-batch-size` excludes `--step-batch-size-schedule`; `--rampup-batch-size` is deprecated: neither is written.
-Checked: flags by key table and sources at d98e8a64dd (2026-08-22); the scheduler class of that commit step by step.
+Checked: not instantiated (needs GPUs); every flag found in the sources at d98e8a64dd (2026-08-22), and the scheduler
+class of that commit run step by step.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ nanochat trains its matrices with Muon, not AdamW, so the plan's learning rate a
 AdamW learning rate given to Muon would hardly train. The export feeds nanochat its own reference values and leaves its
 rescaling on (learning rates by sqrt(batch / 2^19), weight decay by that and the depth), and says so in the file.
 Batch, steps, warmup and a linear decay to the final ratio arrive exactly.
-Checked: flags by key table and source; its learning rate function at that commit step by step.
+Checked: its own argument parser and learning rate function at that commit, step by step.
 """
 
 from __future__ import annotations

@@ -2,7 +2,8 @@
 
 An unset `min_decay_lr` means "the peak", that is no decay, so it is always written; so are the start and the length of
 the decay, since nanotron would subtract both the warmup and a given start from the steps.
-Checked: keys by source; its learning rate function at that commit step by step.
+The wheel 0.4 is much older than the repository: there Adam's keys lie in `optimizer` itself, without a factory.
+Checked: the config classes of that commit, and its learning rate function step by step; not the whole package.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ def draft(n: Numbers) -> Draft:
         *late_warmup(n, "nanotron"),
         remark("weight decay reaches every parameter but those of optimizer.weight_decay_exclude_named_params."),
         remark("init_method.std is divided by sqrt(2 * layers) for output projections (scaling_method)."),
+        remark("the keys are those of the repository: the 0.4 wheel has Adam's keys in optimizer itself."),
         model_is_yours(n, "model.model_config"),
         ranks(n),
     )

@@ -2,7 +2,7 @@
 
 Batches are in tokens, also per rank. Both schedulers end at 10 % of the peak unless `alpha_f` is written, which it is.
 The batch size is constant: OLMo's batch size callback would multiply the learning rate by the square root of the ratio.
-Checked: see `benchmarks/results/check_exports.json`.
+Checked: 3.0.0 really instantiated: optimizer groups, scheduler step by step, duration.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 0.3.0 counts the batch in sequences, `main` (read at b5bcd76c6, 2026-08-21) in tokens. Its scheduler is step for step
 ours: the decay begins after one step at the peak, and the end would be reached by a virtual extra step.
-Checked: 0.3.0 really instantiated (configs, optimizer, scheduler step by step); `main` by its sources only.
+Checked: 0.3.0 and `main` at that commit really instantiated: configs, optimizer groups, scheduler step by step.
 """
 
 from __future__ import annotations
