@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from forescale.fit import Cell, make_cells
 from forescale.runs import read_runs
@@ -147,3 +149,21 @@ def test_cells_of_the_step_law_sweep(data: Path) -> None:
     i = cell.log_loss.argmin()
     assert math.exp(cell.points[i, 0]) == pytest.approx(1.381e-3)
     assert math.exp(cell.points[i, 1]) == pytest.approx(524288)
+
+
+@given(
+    st.lists(
+        st.tuples(st.floats(1e-5, 1.0), st.sampled_from([1024.0, 1e5, 1.1e5, 3e7]), st.floats(0.5, 12.0)),
+        min_size=2,
+        max_size=12,
+        unique_by=lambda run: run[:2],
+    )
+)
+@settings(max_examples=200, deadline=None)
+def test_any_runs_make_surfaces(points: list[tuple[float, float, float]]) -> None:
+    cell = one(points)
+    for rate, batch in (cell.smooth_optimum(), (1e-3, 1e5), (1e9, 1.0)):
+        gaps = cell.gaps(rate, batch)
+        assert np.isfinite([gaps.nearest, gaps.linear, gaps.smooth]).all()
+        assert gaps.nearest[0] >= 0
+        assert gaps.linear[0] >= -1e-12

@@ -129,16 +129,18 @@ def _plateau_table(plan: Plan) -> Table:
     table.add_column("")
     for band in rows[0][1].bands:
         table.add_column(f"within {band.loss_gap_percent:g} % of loss", no_wrap=True)
-    for cost in rows[0][1].costs:
-        table.add_column(f"x {cost.factor:g}", justify="right")
+    factors = sorted({cost.factor for _, axis in rows for cost in axis.costs})
+    for factor in factors:
+        table.add_column(f"x {factor:g}", justify="right")
     for name, axis in rows:
-        table.add_row(name, *_axis_cells(name, axis))
+        table.add_row(name, *_axis_cells(name, axis, factors))
     return table
 
 
-def _axis_cells(name: str, axis: Axis) -> list[str]:
+def _axis_cells(name: str, axis: Axis, factors: Sequence[float]) -> list[str]:
     bands = [f"{_show(name, band.low)} to {_show(name, band.high)}" for band in axis.bands]
-    return bands + [f"+{cost.loss_gap_percent:.2g} %" for cost in axis.costs]
+    costs = {cost.factor: f"+{cost.loss_gap_percent:.2g} %" for cost in axis.costs}
+    return bands + [costs.get(factor, "unknown") for factor in factors]
 
 
 def _alternatives_table(plan: Plan) -> Table:
@@ -165,7 +167,7 @@ def _loss(plan: Plan) -> str:
     loss = plan.loss
     interval = _interval("loss", loss)
     return (
-        f"{loss.number:.3f} nats per token"
+        f"{loss.number:.3f} {loss.unit}"
         + (f" ({interval})" if interval else "")
         + f", {loss.law}{_measured_text(loss)}"
     )

@@ -120,11 +120,13 @@ class Cell:
         """Learning rate and batch (tokens) at the lowest point of the smooth surface among the runs, on a mesh."""
         import numpy as np
 
-        surface = self._smooth
-        mesh = self.points if surface is None else self._known(self._mesh())
-        values = self.log_loss if surface is None else surface(mesh)
-        best = np.exp(mesh[values.argmin()])
-        return float(best[0]), float(best[1])
+        best = self.points[self.log_loss.argmin()]
+        if self._smooth is not None:
+            mesh = self._seen(self._mesh())
+            ascending = mesh[self._smooth(mesh).argsort()]
+            # The first within the runs' hull: on a full grid the first of all.
+            best = next((p for p in ascending if np.isfinite(self._linear(p[None])[0])), best)
+        return float(np.exp(best[0])), float(np.exp(best[1]))
 
     @cached_property
     def _box(self) -> tuple[Array, Array]:
@@ -170,12 +172,9 @@ class Cell:
         )
         return lambda points: spline(self._along(points))
 
-    def _known(self, mesh: Array) -> Array:
-        """The points within the runs' hull whose nearest run the smooth surface has seen."""
-        import numpy as np
-
-        nearest = self.log_loss[_squared(mesh, self.points).argmin(1)]
-        return mesh[np.isfinite(self._linear(mesh)) & (nearest < self._ceiling)]
+    def _seen(self, mesh: Array) -> Array:
+        """The points whose nearest run is one that the smooth surface sees."""
+        return mesh[self.log_loss[_squared(mesh, self.points).argmin(1)] < self._ceiling]
 
     def _mesh(self) -> Array:
         import numpy as np
@@ -235,7 +234,7 @@ def _axis(points: Array) -> Array | None:
 
 
 def _squared(a: Array, b: Array) -> Array:
-    return ((a[:, None, :] - b[None, :, :]) ** 2).sum(2)
+    return (a[:, None, 0] - b[:, 0]) ** 2 + (a[:, None, 1] - b[:, 1]) ** 2
 
 
 def _levels(logs: Array) -> Array:

@@ -65,7 +65,7 @@ def plan(workload: Workload, request: Request | None = None) -> Plan:
     request = request or Request()
     laws = choose_laws(workload, request.laws)
     # 1. Loss first: some batch laws are functions of it.
-    loss = predict(laws["loss"], "loss", workload, {})
+    loss = _loss(workload, laws["loss"])
     known: dict[str, float] = {f"reference_{k}": v for k, v in request.reference.items()} | {"loss": loss.number}
     # 2. The batch, rounded to the devices; then the steps.
     target = _batch_target(workload, request, laws, known)
@@ -104,6 +104,22 @@ def plan(workload: Workload, request: Request | None = None) -> Plan:
         loss=loss,
         compute=_compute(workload),
         warnings=cautions(workload, laws, recipe, layout, loss, ground),
+    )
+
+
+def _loss(workload: Workload, law: Law) -> Value:
+    """The law's loss; a dense law brackets a mixture of experts between its active and all its parameters."""
+    whole = predict(law, "loss", workload, {})
+    if not workload.is_moe or law.experts != "dense":
+        return whole
+    active = predict(law, "loss", replace(workload, params=workload.active, active_params=None), {})
+    return replace(
+        whole,
+        value=math.sqrt(whole.number * active.number),
+        high=active.high,
+        reason=f"between {whole.number:.3f} for a dense model of all parameters and {active.number:.3f} for one of the active "
+        f"parameters; {whole.reason}",
+        interval=f"from the former's low to the latter's high; {whole.interval}",
     )
 
 

@@ -47,6 +47,7 @@ def test_numbers(linear_plan) -> None:
     assert {name: values[name] for name in expected} == expected
 
 
+@pytest.mark.filterwarnings("default")  # those of other packages are theirs
 @pytest.mark.parametrize(("schedule", "ratio"), [("linear", 0.0), ("cosine", 0.1)])
 def test_the_real_scheduler_is_one_step_ahead_after_the_warmup(schedule: str, ratio: float) -> None:
     pytest.importorskip("olmo_core")

@@ -75,9 +75,8 @@ def _notes(n: Numbers) -> tuple[Note, ...]:
         loss(f"grad_clip {n.clip.value} is not carried: nanochat does not clip gradients."),
         init_not_carried(n, "nanochat fixes the initialization in nanochat/gpt.py"),
         loss(
-            "the model is nanochat's own, whatever its depth: the workload's "
-            + ("shape" if shape is not None else f"{n.workload.params:g} parameters")
-            + " is not carried."
+            "the model is not carried: nanochat's own has no other size than its depth, and the plan was made for "
+            + ("another shape." if shape is not None else f"{n.workload.params:g} parameters.")
         ),
         remark("--target-param-data-ratio is overridden by --num-iterations for the length of the run."),
         ranks(n),

@@ -21,9 +21,8 @@ def late_warmup(n: Numbers, trainer: str) -> tuple[Note, ...]:
 def ranks(n: Numbers) -> Note:
     """The layout holds for one number of data-parallel ranks only."""
     return remark(
-        f"the layout is for {n.devices} data-parallel rank{'s' if n.devices != 1 else ''}: "
-        f"{n.sequences.value} sequences = {n.devices} ranks * {n.micro_sequences.value} micro-batch * "
-        f"{n.accumulation.value} accumulation; with another number of ranks plan again."
+        f"the layout is for data-parallel ranks = {n.devices}: {n.sequences.value} sequences = {n.devices} (ranks) * "
+        f"{n.micro_sequences.value} (micro-batch) * {n.accumulation.value} (accumulation); with other ranks plan again."
     )
 
 
