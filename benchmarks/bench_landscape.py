@@ -7,9 +7,8 @@ the landscape centred on Step Law's choice, against the gap read from that cell'
 from __future__ import annotations
 
 import harness
-
 from forescale.fit import score
-from forescale.plan import plan
+from forescale.plan import make_plan
 from forescale.runs import read_runs
 from forescale.workload import Workload
 
@@ -22,10 +21,10 @@ LAWS = {
 
 def main() -> None:
     """No target was set: the means are to agree, cell by cell the expectation is blunt."""
-    results = {
-        name: compare(str(harness.DATA / "step-law" / file), LAWS[name]) for name, file in SWEEPS.items()
-    }
-    harness.write("landscape", ["forescale", "numpy", "scipy"], unit="per cent of loss, mean over cells", sweeps=results)
+    results = {name: compare(str(harness.DATA / "step-law" / file), LAWS[name]) for name, file in SWEEPS.items()}
+    harness.write(
+        "landscape", ["forescale", "numpy", "scipy"], unit="per cent of loss, mean over cells", sweeps=results
+    )
 
 
 def compare(path: str, laws: list[str]) -> dict[str, dict[str, float]]:
@@ -45,7 +44,7 @@ def compare(path: str, laws: list[str]) -> dict[str, dict[str, float]]:
 
 def expected(name: str, params: float, active_params: float, tokens: float) -> float | None:
     """The plan's expected loss gap of following the law, in per cent."""
-    made = plan(Workload(params=params, active_params=active_params, tokens=tokens, seq_len=2048))
+    made = make_plan(Workload(params=params, active_params=active_params, tokens=tokens, seq_len=2048))
     return {a.law: a.loss_gap_percent for a in made.alternatives}[name]
 
 

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import os
-
-for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-    os.environ[variable] = "1"
-
 import statistics
 
-import harness
 import numpy as np
 
+import harness
 from forescale.laws import law
 
 ROUNDS = 7

@@ -10,7 +10,16 @@ from forescale.quantities import humanize, parse_quantity
 
 @pytest.mark.parametrize(
     ("text", "value"),
-    [("7B", 7e9), ("1.4T", 1.4e12), ("1e22", 1e22), ("0.5M", 5e5), ("300b", 3e11), ("1_000", 1e3), ("12", 12.0), (".5K", 500)],
+    [
+        ("7B", 7e9),
+        ("1.4T", 1.4e12),
+        ("1e22", 1e22),
+        ("0.5M", 5e5),
+        ("300b", 3e11),
+        ("1_000", 1e3),
+        ("12", 12.0),
+        (".5K", 500),
+    ],
 )
 def test_suffixes(text: str, value: float) -> None:
     assert parse_quantity(text, "x") == value

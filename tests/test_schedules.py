@@ -12,9 +12,7 @@ runs = st.integers(2, 400).flatmap(lambda steps: st.tuples(st.just(steps), st.in
 
 @pytest.mark.parametrize("schedule", SCHEDULES.values())
 @given(runs, st.floats(0, 1))
-def test_first_and_last_steps_learn_and_the_peak_is_one(
-    schedule: Schedule, run: tuple[int, int], final: float
-) -> None:
+def test_first_and_last_steps_learn_and_the_peak_is_one(schedule: Schedule, run: tuple[int, int], final: float) -> None:
     steps, warmup = run
     factors = [schedule(i, steps, warmup, final) for i in range(steps)]
     assert min(factors) > 0

@@ -23,8 +23,8 @@ def _command(name: str) -> list[str]:
     function = next(n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name == name)
     text, _, described = (ast.get_docstring(function) or "").partition("Parameters\n----------\n")
     docs = {key: " ".join(body.split()) for key, body in re.findall(r"^(\w+)\n((?: +.*\n?|\n)+)", described, re.M)}
-    lines = [f"## forescale {name}", "", text.strip(), "", "| Option | Meaning | Default |", "| --- | --- | --- |"]
-    return [*lines, *(f"| {option} | {docs[key]} | {default} |" for key, option, default in _options(function)), ""]
+    lines = [f"## forescale {name}", "", text.strip(), "", "| Option | Meaning |", "| --- | --- |"]
+    return [*lines, *(f"| {option} | {docs[key]}{default} |" for key, option, default in _options(function)), ""]
 
 
 def _options(function: ast.FunctionDef) -> list[tuple[str, str, str]]:
@@ -40,8 +40,8 @@ def _options(function: ast.FunctionDef) -> list[tuple[str, str, str]]:
             flag = key.upper()
         elif value is True:
             flag = f"{flag}, --no-{flag[2:]}"
-        shown = "" if value is None or value is False else "on" if value is True else f"`{value}`"
-        rows.append((key, f"`{flag}`", "required" if default is None else shown))
+        said = default is None or value in (None, False, True) or "default" in docs[key]
+        rows.append((key, f"`{flag}`", "" if said else f" Default: `{value}`."))
     return rows
 
 

@@ -27,19 +27,22 @@ EVIDENCE = {
 Row = tuple[str, ...]
 
 
+def catalog() -> list[Law]:
+    """Every law, by title."""
+    return sorted((law(name) for name in names()), key=lambda one: one.title.casefold())
+
+
 def pages() -> dict[str, str]:
     """Path below `docs/` -> Markdown of every generated page."""
-    laws = [law(name) for name in names()]
     return {
-        "laws/index.md": index(laws),
-        **{f"laws/{one.name}.md": page(one) for one in laws},
+        "laws/index.md": index(),
+        **{f"laws/{one.name}.md": page(one) for one in catalog()},
         "laws/conventions.md": conventions_page(),
     }
 
 
-def index(laws: Iterable[Law]) -> str:
+def index() -> str:
     """The catalog as tables, one for each kind of law."""
-    laws = list(laws)
     lines = [
         "# The catalog of laws",
         "",
@@ -50,7 +53,7 @@ def index(laws: Iterable[Law]) -> str:
     for kind, (title, lead) in KINDS.items():
         rows = [
             (f"[{one.title}]({one.name}.md)", _codes(one.predicts), one.experts, _range(one), one.source.evidence)
-            for one in laws
+            for one in catalog()
             if one.kind == kind
         ]
         if rows:
@@ -98,8 +101,13 @@ def _facts(one: Law) -> list[str]:
     reference = one.source.reference
     if reference.startswith("arXiv:"):
         reference = f"[{reference}](https://arxiv.org/abs/{reference.removeprefix('arXiv:')})"
+    elif reference.startswith("https:"):
+        reference = f"<{reference}>"
     rows = [
-        ("Source", f"{one.source.paper}, {reference}{': ' if one.source.place else ''}{one.source.place}"),
+        (
+            "Source",
+            f"{_text(one.source.paper)}, {reference}{'; ' if one.source.place else ''}{_text(one.source.place)}",
+        ),
         ("Evidence", f"{one.source.evidence}: {EVIDENCE[one.source.evidence]}"),
         ("Models", {"dense": "dense", "moe": "mixture of experts", "any": "dense and mixture of experts"}[one.experts]),
         ("N counts", {"all": "all parameters"}.get(one.params_means, _parameters(one.params_means))),
@@ -110,9 +118,9 @@ def _facts(one: Law) -> list[str]:
 
 def _formula(formula: Formula) -> list[str]:
     lines = [f"## {_words(formula.quantity)}", "", "```text", f"{formula.quantity} = {formula.text()}", "```", ""]
-    unit = formula.unit + (f" (one is {humanize(formula.unit_size)} of ours)" if formula.unit_size != 1 else "")
+    unit = f"{formula.unit}, ×{_number(formula.unit_size)} here" if formula.unit_size != 1 else formula.unit
     inputs = (f"`{n}` in units of {humanize(size)}" for n, size in formula.input_units.items())
-    facts = [f"Unit: {unit}." if unit else "", _sentence("Inputs", inputs), f"Evidence: {formula.evidence}."]
+    facts = [_sentence("Unit", filter(None, [unit])), _sentence("Inputs", inputs), f"Evidence: {formula.evidence}."]
     lines += [" ".join(f for f in facts if f), ""]
     head, rows = ("Constant", "Value", "Uncertainty"), _constant_rows(formula)
     lines += [*_table(head, rows), ""] if rows else []
@@ -217,9 +225,8 @@ def _table(head: Row, rows: Iterable[Row]) -> list[str]:
 
 def on_config(config: Any) -> Any:
     """Put the generated pages into the navigation, under "Laws"."""
-    titles = {name: law(name).title for name in names()}
     entry = next(e for e in config.nav if isinstance(e, dict) and "Laws" in e)
-    entry["Laws"] = ["laws/index.md", *({t: f"laws/{n}.md"} for n, t in titles.items()), "laws/conventions.md"]
+    entry["Laws"] = ["laws/index.md", *({o.title: f"laws/{o.name}.md"} for o in catalog()), "laws/conventions.md"]
     return config
 
 

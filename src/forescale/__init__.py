@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from forescale.laws import law as law
     from forescale.plan import Plan as Plan
     from forescale.plan import Request as Request
-    from forescale.plan import plan as plan
+    from forescale.plan import make_plan as make_plan
     from forescale.plan.export import export as export
     from forescale.recipe import Recipe as Recipe
     from forescale.recipe import Value as Value
@@ -36,7 +36,7 @@ _HOMES = {
     "Workload": "forescale.workload",
     "export": "forescale.plan.export",
     "law": "forescale.laws",
-    "plan": "forescale.plan",
+    "make_plan": "forescale.plan",
     "read_runs": "forescale.runs",
     "score": "forescale.fit",
 }
@@ -52,7 +52,7 @@ __all__ = [
     "Workload",
     "export",
     "law",
-    "plan",
+    "make_plan",
     "read_runs",
     "score",
 ]

@@ -30,7 +30,13 @@ def test_json_lists_every_law(capsys) -> None:
 def test_one_law_shows_formula_source_range_and_plot(capsys, monkeypatch) -> None:
     monkeypatch.setenv("COLUMNS", "120")
     out = call(capsys, "step-law")
-    for words in ("1.79 N^-0.713 D^+0.307", "2503.04715", "60M to 1.07B", "cosine", "measured between the upright lines"):
+    for words in (
+        "1.79 N^-0.713 D^+0.307",
+        "2503.04715",
+        "60M to 1.07B",
+        "cosine",
+        "measured between the upright lines",
+    ):
         assert words in out
 
 

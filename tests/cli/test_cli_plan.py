@@ -44,7 +44,14 @@ def test_json_is_json_only(run) -> None:
 def test_config_table_shows_recipe_plateau_rivals_and_warnings(run) -> None:
     code, out, _ = run("plan", "--config", LLAMA, "--tokens-per-param", "20")
     assert code == 0
-    for words in ("8.03B in all", "learning_rate", "weight_decay", "within 0.25 % of loss", "deepseek", "extrapolation"):
+    for words in (
+        "8.03B in all",
+        "learning_rate",
+        "weight_decay",
+        "within 0.25 % of loss",
+        "deepseek",
+        "extrapolation",
+    ):
         assert words in out
 
 

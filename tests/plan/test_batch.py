@@ -12,7 +12,13 @@ RUN = Workload(params=1e9, tokens=2048 * 1000 * 100, seq_len=2048)
 @pytest.mark.parametrize(
     ("target", "devices", "micro_batch", "sequences"),
     # By hand: the multiple of devices x micro_batch nearest to target / 2048, at least one.
-    [(2048 * 100, 1, 1, 100), (2048 * 100, 8, 4, 96), (2048 * 100, 64, 1, 128), (2048, 16, 2, 32), (2048 * 96, 64, 1, 128)],
+    [
+        (2048 * 100, 1, 1, 100),
+        (2048 * 100, 8, 4, 96),
+        (2048 * 100, 64, 1, 128),
+        (2048, 16, 2, 32),
+        (2048 * 96, 64, 1, 128),
+    ],
 )
 def test_nearest_multiple(target: int, devices: int, micro_batch: int, sequences: int) -> None:
     assert lay_out(RUN, target, devices, micro_batch).sequences == sequences

@@ -110,8 +110,7 @@ def plan(
     json
         Print JSON (schema_version 1).
     """
-    from forescale.plan import Request, Sizes
-    from forescale.plan import plan as make_plan
+    from forescale.plan import Request, Sizes, make_plan
 
     sizes = Sizes(
         params=_quantity(params, "--params"),

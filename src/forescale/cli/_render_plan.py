@@ -20,7 +20,10 @@ if TYPE_CHECKING:
     from forescale.recipe import Value
 
 COUNTS = ("batch_tokens",)
-INTERVALS = "interval: 80 % for a law (its fit, and its error on other labs' runs), the sources' range for a convention; see --explain"
+INTERVALS = (
+    "interval: 80 % for a law (its fit, and its error on other labs' runs), the sources' range for a convention; "
+    "see --explain"
+)
 WHOLE = ("steps", "batch_sequences", "warmup_steps")
 
 

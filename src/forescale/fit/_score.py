@@ -44,7 +44,7 @@ def score(runs: Runs, laws: Sequence[str | Path | Law] | None = None) -> Scores:
         floor=_floor(cells.cells),
         cells=len(cells.cells),
         not_applicable=not_applicable,
-        notes=(*runs.notes, *_notes(runs, cells, unverified)),
+        notes=(*runs.notes, *_notes(runs, cells, unverified), *_held_in(chosen)),
         runs=_counts(runs),
     )
 
@@ -232,6 +232,15 @@ def _notes(runs: Runs, cells: Cells, unverified: Sequence[str]) -> tuple[str, ..
     if unverified:
         texts.append(f"not verified, scored only when named: {', '.join(unverified)}")
     return tuple(texts)
+
+
+def _held_in(laws: Iterable[Law]) -> Iterable[str]:
+    """A law scores well on the runs that it was fitted on."""
+    return (
+        f"{each.name} was fitted on {each.fitted_on}: on those runs its gap is not held out"
+        for each in laws
+        if each.fitted_on
+    )
 
 
 def _cell_notes(cells: Sequence[Cell]) -> tuple[tuple[int, str, str], ...]:

@@ -52,6 +52,7 @@ class Law:
     landscape: Landscape | None = None
     conflicts: Mapping[str, str] = field(default_factory=dict[str, str])  # law -> why the two must not be composed
     notes: tuple[str, ...] = ()
+    fitted_on: str = ""  # released runs that the constants were fitted on: scores there are not held out
     origin: str = "catalog"
 
     def predict(self, quantity: str, **x: Any) -> Any:

@@ -93,6 +93,7 @@ class _Reader:
             landscape=self.landscape(table["landscape"]) if "landscape" in table else None,
             conflicts={k: str(v) for k, v in self.table(table, "conflicts", {}).items()},
             notes=tuple(str(n) for n in cast("list[Any]", table.get("notes", []))),
+            fitted_on=str(table.get("fitted_on", "")),
             origin=origin,
         )
 
@@ -207,7 +208,7 @@ class _Reader:
 # fmt: off
 LAW_KEYS = frozenset({
     "schema_version", "name", "title", "kind", "predicts", "source", "params_means", "compute_means", "experts",
-    "range", "conditions", "transfer_errors", "landscape", "conflicts", "notes",
+    "range", "conditions", "transfer_errors", "landscape", "conflicts", "notes", "fitted_on",
 })
 FORMULA_KEYS = frozenset({
     "family", "constants", "exponents", "input_units", "unit", "unit_size", "maximum", "evidence", "unverified", "note",

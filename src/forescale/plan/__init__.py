@@ -2,7 +2,7 @@
 
 from forescale.plan._allocate import allocate as allocate
 from forescale.plan._plan import Request as Request
-from forescale.plan._plan import plan as plan
+from forescale.plan._plan import make_plan as make_plan
 from forescale.plan._sizes import Sizes as Sizes
 from forescale.plan._values import Alternative as Alternative
 from forescale.plan._values import Axis as Axis
@@ -25,5 +25,5 @@ __all__ = [
     "Request",
     "Sizes",
     "allocate",
-    "plan",
+    "make_plan",
 ]

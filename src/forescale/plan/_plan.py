@@ -57,7 +57,7 @@ class Request:
             raise ForescaleError(f"learning_rate must be below 1 for AdamW; got {self.learning_rate:g}.")
 
 
-def plan(workload: Workload, request: Request | None = None) -> Plan:
+def make_plan(workload: Workload, request: Request | None = None) -> Plan:
     """Choose every hyperparameter of an AdamW run of `workload`, with reasons, intervals and rivals.
 
     Raises `ForescaleError` where the request contradicts itself, a law has no value here, or the run is below one batch.
@@ -132,7 +132,9 @@ def _batch_target(workload: Workload, request: Request, laws: Mapping[str, Law],
 def _batch_values(workload: Workload, target: Value, layout: Layout) -> tuple[Value, Value, Value]:
     tokens, steps = layout.sequences * workload.seq_len, count_steps(workload, layout)
     shape = f"{layout.devices} (devices) x {layout.micro_batch} (micro-batch) x {layout.accumulation} (accumulated)"
-    rounded = f"target {humanize(target.number, 4)}, {tokens / target.number - 1:+.1%} after rounding to {shape} sequences"
+    rounded = (
+        f"target {humanize(target.number, 4)}, {tokens / target.number - 1:+.1%} after rounding to {shape} sequences"
+    )
     batch = replace(target, value=tokens, unit="tokens", reason=f"{target.reason}; {rounded}")
     low, high = (None if v is None else v / workload.seq_len for v in (target.low, target.high))
     sequences = replace(
