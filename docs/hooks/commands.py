@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,26 +24,25 @@ def _command(name: str) -> list[str]:
     function = next(n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name == name)
     text, _, described = (ast.get_docstring(function) or "").partition("Parameters\n----------\n")
     docs = {key: " ".join(body.split()) for key, body in re.findall(r"^(\w+)\n((?: +.*\n?|\n)+)", described, re.M)}
-    lines = [f"## forescale {name}", "", text.strip(), "", "| Option | Meaning |", "| --- | --- |"]
-    return [*lines, *(f"| {option} | {docs[key]}{default} |" for key, option, default in _options(function)), ""]
+    docs = {key: re.sub(r",(?=\S)", ",<wbr>", text) for key, text in docs.items()}  # long examples break at commas
+    rows = [f"| `{flag}` | {docs[key]}{default} |" for key, flag, default in _arguments(function.args)]
+    return [f"## forescale {name}", "", text.strip(), "", "| Option | Meaning |", "| --- | --- |", *rows, ""]
 
 
-def _options(function: ast.FunctionDef) -> list[tuple[str, str, str]]:
-    arguments = function.args
-    named = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs]
-    positional = len(arguments.posonlyargs) + len(arguments.args)
-    required = [None] * (positional - len(arguments.defaults))
-    rows: list[tuple[str, str, str]] = []
-    for argument, default in zip(named, [*required, *arguments.defaults, *arguments.kw_defaults], strict=True):
-        key, flag = argument.arg, "--" + argument.arg.replace("_", "-")
-        value = ast.literal_eval(default) if isinstance(default, ast.Constant) else None
-        if argument not in arguments.kwonlyargs:
-            flag = key.upper()
-        elif value is True:
+def _arguments(arguments: ast.arguments) -> Iterator[tuple[str, str, str]]:
+    """Name, flag and default, in words, of what a command takes."""
+    for argument in (*arguments.posonlyargs, *arguments.args):
+        yield argument.arg, argument.arg.upper(), ""
+    for argument, node in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True):
+        flag = "--" + argument.arg.replace("_", "-")
+        default = ast.literal_eval(node) if node else None
+        if default is True:
             flag = f"{flag}, --no-{flag[2:]}"
-        said = default is None or value in (None, False, True) or "default" in docs[key]
-        rows.append((key, f"`{flag}`", "" if said else f" Default: `{value}`."))
-    return rows
+        yield (
+            argument.arg,
+            flag,
+            "" if default in (None, "") or isinstance(default, bool) else f" Default: `{default}`.",
+        )
 
 
 def on_files(files: Any, config: Any) -> Any:

@@ -8,6 +8,8 @@ from typing import Any
 
 import griffe
 
+SPEAKS_FOR_ITSELF = "\N{ZERO WIDTH SPACE}"  # griffe warns about a field without any description
+
 
 class DataclassFields(griffe.Extension):
     """Append a `Parameters` section to every dataclass's docstring, so that the source states each field once."""
@@ -17,7 +19,7 @@ class DataclassFields(griffe.Extension):
         fields = [m for m in cls.members.values() if isinstance(m, griffe.Attribute) and m.annotation is not None]
         fields = [f for f in fields if not f.has_docstring and "property" not in f.labels]
         if cls.docstring and fields and any("dataclass" in str(d.value) for d in cls.decorators):
-            rows = "\n".join(f"    {f.name}: {_comment(f) or _words(f.name)}" for f in fields)
+            rows = "\n".join(f"    {f.name}: {_comment(f) or SPEAKS_FOR_ITSELF}" for f in fields)
             cls.docstring.value += f"\n\nParameters:\n{rows}"
 
 
@@ -27,7 +29,3 @@ def _comment(field: griffe.Attribute) -> str:
     tokens = tokenize.generate_tokens(io.StringIO("\n".join(line.strip() for line in source)).readline)
     comments = [t.string for t in tokens if t.type == tokenize.COMMENT]
     return comments[-1].removeprefix("#").strip() if comments else ""
-
-
-def _words(name: str) -> str:
-    return name.replace("_", " ")

@@ -100,6 +100,7 @@ def make_plan(workload: Workload, request: Request | None = None) -> Plan:
         recipe=recipe,
         layout=layout,
         plateau=plateau(recipe, ground),
+        terrain=ground,
         alternatives=alternatives(workload, laws["learning_rate"], ground, known),
         loss=loss,
         compute=_compute(workload),

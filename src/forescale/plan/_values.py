@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from forescale.recipe import Recipe, Value
 from forescale.workload import Workload
+
+if TYPE_CHECKING:
+    from forescale.plan._plateau import Terrain
 
 SCHEMA_VERSION = 1
 
@@ -91,6 +94,7 @@ class Plan:
     recipe: Recipe
     layout: Layout
     plateau: Plateau
+    terrain: Terrain  # what the plateau and the alternatives' loss gaps were read from; not part of the JSON
     alternatives: tuple[Alternative, ...]
     loss: Value
     compute: Value

@@ -1,5 +1,8 @@
-"""Pictures of laws, plans and runs; they hold no logic."""
+"""Pictures of laws, plans and scores; they hold no logic."""
 
+from forescale.plots._plan import plan_map as plan_map
+from forescale.plots._save import picture_format as picture_format
+from forescale.plots._save import save as save
 from forescale.plots._terminal import law_curve as law_curve
 
-__all__ = ["law_curve"]
+__all__ = ["law_curve", "picture_format", "plan_map", "save"]

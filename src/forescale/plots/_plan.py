@@ -1,0 +1,244 @@
+"""A plan on the landscape of loss: its choice, what it costs to miss it, and where the other laws would go."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from math import nan
+from typing import TYPE_CHECKING, Any
+
+from forescale.plan import Alternative, Plan
+from forescale.plots._save import new_axes
+from forescale.quantities import humanize
+from forescale.recipe import Value
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+LEVELS = (0.0, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0)  # per cent of loss
+POINTS = 97  # of the grid, along each axis
+MARGIN = 0.6  # octaves of frame around the landscape
+VERMILION, INK = "#D55E00", "#000000"
+SMALL = 8  # points of type
+# What a law leaves open is drawn where its loss gap was read: at the best value of the other axis.
+BARS = {"both": None, "learning rate": "_", "batch": "|"}
+
+
+def plan_map(plan: Plan, axes: Axes | None = None) -> Axes:
+    """The expected loss gap over batch (tokens) and peak learning rate, with the plan's choice and every rival's.
+
+    The landscape is centred on the law's own optimum, and hatched where nobody measured it. A law beyond the frame is an
+    arrow at its edge; a law without a value here is named in the margin.
+    """
+    drawn = new_axes(8.6, 6.0) if axes is None else axes
+    frame = _frame(plan)
+    _set_axes(drawn, plan, frame)
+    _draw_landscape(drawn, plan)
+    rivals = [_rival(plan, each, frame) for each in plan.alternatives]
+    _draw_rivals(drawn, rivals)
+    _label_in_margin(drawn, rivals, frame)
+    _draw_choice(drawn, plan)
+    _draw_legend(drawn, rivals)
+    return drawn
+
+
+@dataclass(frozen=True)
+class _Frame:
+    """The lowest and highest batch and learning rate in the picture."""
+
+    batch: tuple[float, float]
+    rate: tuple[float, float]
+
+    def clip(self, batch: float, rate: float) -> tuple[float, float]:
+        """The nearest point in the picture."""
+        return min(max(batch, self.batch[0]), self.batch[1]), min(max(rate, self.rate[0]), self.rate[1])
+
+
+@dataclass(frozen=True)
+class _Rival:
+    """A rival law's marker and label; no point for a law without a value here."""
+
+    label: str
+    point: tuple[float, float] | None = None
+    says: str = "both"  # a key of BARS
+    measured: bool = False
+    arrow: str = ""  # the marker of a choice beyond the frame
+
+
+def _frame(plan: Plan) -> _Frame:
+    """The landscape and the plan's choice, with a margin."""
+    ground, recipe = plan.terrain, plan.recipe
+
+    def span(octaves: Sequence[float], centre: float, choice: float) -> tuple[float, float]:
+        low, high = min(centre * 2 ** octaves[0], choice), max(centre * 2 ** octaves[-1], choice)
+        return low / 2**MARGIN, high * 2**MARGIN
+
+    return _Frame(
+        batch=span(ground.landscape.batch_tokens.octaves, ground.batch_tokens, recipe.batch_tokens.number),
+        rate=span(ground.landscape.learning_rate.octaves, ground.learning_rate, recipe.learning_rate.number),
+    )
+
+
+def _set_axes(axes: Any, plan: Plan, frame: _Frame) -> None:
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    axes.set(xscale="log", yscale="log", xlim=frame.batch, ylim=frame.rate)
+    axes.set_xlabel("batch (tokens per step)")
+    axes.set_ylabel("peak learning rate")
+    axes.set_title(_title(plan), loc="left", fontsize=10)
+    axes.set_facecolor("#f2f2f2")
+    for axis, text in ((axes.xaxis, lambda x, _: humanize(x)), (axes.yaxis, lambda y, _: f"{y:g}")):
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=20))
+        axis.set_major_formatter(text)
+        axis.set_minor_formatter(NullFormatter())
+    axes.tick_params(labelsize=SMALL)
+
+
+def _title(plan: Plan) -> str:
+    work = plan.workload
+    active = f" ({humanize(work.active)} active)" if work.is_moe else ""
+    sizes = f"{humanize(work.params)} non-vocabulary parameters{active}, {humanize(work.tokens)} tokens"
+    return f"Plan for {sizes}, sequences of {work.seq_len}"
+
+
+def _draw_landscape(axes: Any, plan: Plan) -> None:
+    """Filled contours, the ridge, and hatching where the landscape ends."""
+    ground = plan.terrain
+    batches = _spaced(ground.landscape.batch_tokens.octaves, ground.batch_tokens)
+    rates = _spaced(ground.landscape.learning_rate.octaves, ground.learning_rate)
+    gaps = [[_or_nan(ground.loss_gap_percent(rate, batch)) for batch in batches] for rate in rates]
+    axes.patch.set(hatch="///", edgecolor="#c8c8c8")
+    filled = axes.contourf(batches, rates, gaps, LEVELS, colors=_colors(len(LEVELS)), extend="max")
+    axes.contour(batches, rates, gaps, LEVELS[1:], colors="white", linewidths=0.7)
+    bar = axes.figure.colorbar(filled, ax=axes, location="bottom", ticks=LEVELS, aspect=45, pad=0.02)
+    bar.set_label(f"expected loss above the optimum (%), landscape of {ground.law}", fontsize=SMALL, parse_math=False)
+    bar.ax.set_xticks(LEVELS, [f"{level:g}" for level in LEVELS], fontsize=SMALL)
+    ridge = [ground.learning_rate * (b / ground.batch_tokens) ** ground.landscape.ridge for b in batches]
+    axes.plot(batches, ridge, "--", color=INK, linewidth=0.9, alpha=0.7)
+
+
+def _spaced(octaves: Sequence[float], centre: float) -> list[float]:
+    inside = 1 - 1e-12  # rounding must not take the ends beyond the landscape
+    low, high = octaves[0] * inside, octaves[-1] * inside
+    return [centre * 2 ** (low + (high - low) * i / (POINTS - 1)) for i in range(POINTS)]
+
+
+def _or_nan(gap: float | None) -> float:
+    return nan if gap is None else gap
+
+
+def _colors(count: int) -> list[tuple[float, ...]]:
+    """Cividis from light to dark, softened so that black lines and markers stand out on all of it."""
+    from matplotlib import colormaps
+
+    scale: Any = colormaps["cividis_r"]
+    return [tuple(0.65 * c + 0.35 for c in scale(i / (count - 1))[:3]) for i in range(count)]
+
+
+def _rival(plan: Plan, other: Alternative, frame: _Frame) -> _Rival:
+    if other.learning_rate is None and other.batch_tokens is None:
+        return _Rival(f"{other.law}: no value here")
+    ground = plan.terrain
+    batch = ground.batch_tokens if other.batch_tokens is None else other.batch_tokens
+    on_ridge = ground.learning_rate * (batch / ground.batch_tokens) ** ground.landscape.ridge
+    rate = on_ridge if other.learning_rate is None else other.learning_rate
+    says = "batch" if other.learning_rate is None else "learning rate" if other.batch_tokens is None else "both"
+    point = frame.clip(batch, rate)
+    arrow = _arrow(point, batch, rate)
+    gap = "" if other.loss_gap_percent is None else f" +{other.loss_gap_percent:.2f} %"
+    where = f" ({humanize(batch)}, {rate:.2g})" if arrow else ""
+    return _Rival(f"{other.law}{gap}{where}", point, says, bool(other.in_range), arrow)
+
+
+def _arrow(shown: tuple[float, float], batch: float, rate: float) -> str:
+    """The marker that points from the frame's edge to a choice beyond it; '' for a choice in the frame."""
+    if rate != shown[1]:
+        return "^" if rate > shown[1] else "v"
+    return "" if batch == shown[0] else ">" if batch > shown[0] else "<"
+
+
+def _draw_rivals(axes: Any, rivals: Iterable[_Rival]) -> None:
+    for each in rivals:
+        if each.point is not None:
+            for marker in _markers(each):
+                axes.plot(*each.point, **marker, clip_on=False, zorder=4)
+
+
+def _markers(each: _Rival) -> list[dict[str, Any]]:
+    """A dot, full where the law was measured, with a bar along what the law says nothing about."""
+    bar = BARS[each.says]
+    dot = {"marker": each.arrow or "o", "markersize": 8 if each.arrow else 5.5, "color": INK, "linestyle": "none"}
+    dot |= {"markerfacecolor": INK if each.measured else "white"}
+    crossing = {"marker": bar, "markersize": 17, "color": INK, "markeredgewidth": 1.4, "linestyle": "none"}
+    return [crossing, dot] if bar and not each.arrow else [dot]
+
+
+def _label_in_margin(axes: Any, rivals: Sequence[_Rival], frame: _Frame) -> None:
+    """Names to the right of the axes in the order of their learning rates, a thin line from each to its marker."""
+    low = frame.rate[0]
+    ordered = sorted(rivals, key=lambda r: (r.point or (0.0, low))[1])
+    to_share = axes.transData + axes.transAxes.inverted()
+    wanted = [float(to_share.transform(each.point)[1]) if each.point else 0.0 for each in ordered]
+    inches = axes.get_window_extent().height / axes.figure.dpi
+    for each, height in zip(ordered, _spread(wanted, 1.4 * SMALL / 72 / inches), strict=True):
+        line = {"arrowstyle": "-", "color": INK, "linewidth": 0.5, "alpha": 0.6, "relpos": (0, 0.5), "shrinkB": 3}
+        axes.annotate(
+            each.label,
+            each.point or (1.0, height),
+            (1.03, height),
+            xycoords="data" if each.point else "axes fraction",
+            textcoords="axes fraction",
+            arrowprops=line if each.point else None,
+            annotation_clip=False,
+            va="center",
+            fontsize=SMALL,
+            parse_math=False,
+        )
+
+
+def _spread(wanted: Sequence[float], least: float) -> list[float]:
+    """Ascending places at least `least` apart, near those wanted: pushed up in turn, then down from the top."""
+    places: list[float] = []
+    for place in wanted:
+        places.append(max(place, places[-1] + least) if places else place)
+    top = 1.0
+    for i in reversed(range(len(places))):
+        places[i] = min(places[i], top)
+        top = places[i] - least
+    return places
+
+
+def _draw_choice(axes: Any, plan: Plan) -> None:
+    batch, rate = plan.recipe.batch_tokens, plan.recipe.learning_rate
+    axes.errorbar(
+        batch.number, rate.number, xerr=_reach(batch), yerr=_reach(rate), color=VERMILION, elinewidth=2, capsize=4, zorder=5
+    )
+    axes.plot(batch.number, rate.number, "*", color=VERMILION, markeredgecolor="white", markersize=17, zorder=6)
+
+
+def _reach(value: Value) -> list[list[float]] | None:
+    """How far the interval goes below and above; None where there is none."""
+    if value.low is None or value.high is None:
+        return None
+    return [[max(value.number - value.low, 0.0)], [max(value.high - value.number, 0.0)]]
+
+
+def _draw_legend(axes: Any, rivals: Sequence[_Rival]) -> None:
+    """What is drawn, where it is drawn."""
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
+
+    def sign(**how: Any) -> Any:
+        return tuple(Line2D([], [], **marker) for marker in _markers(_Rival("", **how)))
+
+    said = {each.says for each in rivals if each.point and not each.arrow}
+    star: Any = Line2D([], [], color=VERMILION, marker="*", markersize=13, markeredgecolor="white", linewidth=2)
+    entries: list[tuple[Any, str]] = [
+        (star, "the plan, 80 % intervals"),
+        (Line2D([], [], color=INK, linestyle="--", linewidth=0.9), "best learning rate at each batch"),
+        (Patch(facecolor="#f2f2f2", edgecolor="#c8c8c8", hatch="///"), "beyond the landscape"),
+        (sign(measured=True), "a law, measured on such a workload"),
+        (sign(), "a law beyond its range, or that states none"),
+    ]
+    entries += [(sign(says=says), f"a law of the {says} only") for says in ("learning rate", "batch") if says in said]
+    axes.legend(*zip(*entries, strict=True), loc="lower left", bbox_to_anchor=(0, 1.06), ncols=3, fontsize=SMALL)
