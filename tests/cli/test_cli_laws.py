@@ -1,6 +1,7 @@
 """`forescale laws` lists and shows every law."""
 
 import json
+import sys
 
 import pytest
 
@@ -52,3 +53,11 @@ def test_unknown_law(capsys) -> None:
         main(("laws", "nope"))
     assert stop.value.code == 2
     assert "step-law" in capsys.readouterr().err
+
+
+def test_a_package_that_is_not_installed_is_one_sentence(capsys, monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "plotext", None)
+    with pytest.raises(SystemExit) as stop:
+        main(("laws", "step-law"))
+    assert stop.value.code == 2
+    assert "pip install plotext" in capsys.readouterr().err

@@ -19,6 +19,10 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         app()(list(sys.argv[1:] if arguments is None else arguments))
     except ForescaleError as error:
         _fail(str(error))
+    except ModuleNotFoundError as error:
+        if (error.name or "forescale").startswith("forescale"):
+            raise
+        _fail(f"this needs {error.name}, which is not installed here: pip install {error.name} (pip install forescale has all).")
     except BrokenPipeError:
         # The reader went away (`| head`): nothing is left to say, not even by the interpreter's last flush.
         sys.stderr.close()

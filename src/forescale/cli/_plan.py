@@ -49,6 +49,7 @@ def plan(
     strict: bool = False,
     explain: bool = False,
     json: bool = False,
+    picture: Path | None = None,
 ) -> None:
     """Choose every hyperparameter of a pretraining run, with reasons, intervals and the cost of being wrong.
 
@@ -109,6 +110,8 @@ def plan(
         Print the derivation line by line.
     json
         Print JSON (schema_version 1).
+    picture
+        Also draw the choice and its rivals on the landscape of loss: a .png, .svg or .pdf file.
     """
     from forescale.plan import Request, Sizes, make_plan
 
@@ -143,9 +146,17 @@ def plan(
         raise ForescaleError("--strict judges an export: give --export TARGET as well.")
     if json and explain:
         raise ForescaleError("--json and --explain are two ways to print the plan: give one of them.")
+    if picture is not None:
+        from forescale.plots import picture_format
+
+        picture_format(picture)  # refuses another suffix before any work is done
     made = make_plan(sizes.workload(_loss_law(request)), request)
     exported = None if export is None else _export(made, export, strict)
     _print(made, exported, out, explain=explain, json=json)
+    if picture is not None:
+        from forescale.plots import plan_map, save
+
+        save(plan_map(made), picture)
 
 
 def _print(made: Plan, exported: Export | None, out: Path | None, *, explain: bool, json: bool) -> None:

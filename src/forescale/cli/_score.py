@@ -26,6 +26,7 @@ def score(
     seq_len: int | None = None,
     cells: bool = False,
     json: bool = False,
+    picture: Path | None = None,
 ) -> None:
     """Which published law would have been right on a sweep you have: the loss each law's choice would have cost.
 
@@ -47,10 +48,16 @@ def score(
         Also show each law's choice and gap in every cell.
     json
         Print JSON (schema_version 1).
+    picture
+        Also draw every law's gap in every cell: a .png, .svg or .pdf file.
     """
     from forescale.fit import score as score_laws
     from forescale.runs import parse_columns, read_runs
 
+    if picture is not None:
+        from forescale.plots import picture_format
+
+        picture_format(picture)  # refuses another suffix before any work is done
     table = read_runs(runs, columns=parse_columns(columns) if columns is not None else None, seq_len=seq_len)
     scores = score_laws(table, law)
     if json:
@@ -59,6 +66,10 @@ def score(
         print(dumps(scores.to_json(cells=cells), indent=2, allow_nan=False))
     else:
         _print(scores, cells=cells)
+    if picture is not None:
+        from forescale.plots import save, score_chart
+
+        save(score_chart(scores), picture)
 
 
 def _print(scores: Scores, *, cells: bool) -> None:

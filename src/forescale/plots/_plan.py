@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from math import nan
 from typing import TYPE_CHECKING, Any
 
-from forescale.plan import Alternative, Plan
-from forescale.plots._save import new_axes
+from forescale.plots._parts import INK, SMALL, VERMILION, label_in_margin, legend_below, new_axes
 from forescale.quantities import humanize
-from forescale.recipe import Value
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+    from forescale.plan import Alternative, Plan
+    from forescale.recipe import Value
+
 LEVELS = (0.0, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0)  # per cent of loss
 POINTS = 97  # of the grid, along each axis
 MARGIN = 0.6  # octaves of frame around the landscape
-VERMILION, INK = "#D55E00", "#000000"
-SMALL = 8  # points of type
 # What a law leaves open is drawn where its loss gap was read: at the best value of the other axis.
 BARS = {"both": None, "learning rate": "_", "batch": "|"}
 
@@ -28,7 +28,8 @@ def plan_map(plan: Plan, axes: Axes | None = None) -> Axes:
     """The expected loss gap over batch (tokens) and peak learning rate, with the plan's choice and every rival's.
 
     The landscape is centred on the law's own optimum, and hatched where nobody measured it. A law beyond the frame is an
-    arrow at its edge; a law without a value here is named in the margin.
+    arrow at its edge; a law without a value here is named in the margin. Axes of your own want a figure of layout
+    "constrained".
     """
     drawn = new_axes(8.6, 6.0) if axes is None else axes
     frame = _frame(plan)
@@ -36,9 +37,9 @@ def plan_map(plan: Plan, axes: Axes | None = None) -> Axes:
     _draw_landscape(drawn, plan)
     rivals = [_rival(plan, each, frame) for each in plan.alternatives]
     _draw_rivals(drawn, rivals)
-    _label_in_margin(drawn, rivals, frame)
+    label_in_margin(drawn, [(each.label, each.point) for each in rivals])
     _draw_choice(drawn, plan)
-    _draw_legend(drawn, rivals)
+    _draw_legend(drawn, plan, rivals)
     return drawn
 
 
@@ -80,18 +81,22 @@ def _frame(plan: Plan) -> _Frame:
 
 
 def _set_axes(axes: Any, plan: Plan, frame: _Frame) -> None:
-    from matplotlib.ticker import LogLocator, NullFormatter
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     axes.set(xscale="log", yscale="log", xlim=frame.batch, ylim=frame.rate)
     axes.set_xlabel("batch (tokens per step)")
     axes.set_ylabel("peak learning rate")
     axes.set_title(_title(plan), loc="left", fontsize=10)
     axes.set_facecolor("#f2f2f2")
-    for axis, text in ((axes.xaxis, lambda x, _: humanize(x)), (axes.yaxis, lambda y, _: f"{y:g}")):
+    for axis, text in ((axes.xaxis, humanize), (axes.yaxis, "{:g}".format)):
         axis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=20))
-        axis.set_major_formatter(text)
+        axis.set_major_formatter(FuncFormatter(partial(_tick, text)))
         axis.set_minor_formatter(NullFormatter())
     axes.tick_params(labelsize=SMALL)
+
+
+def _tick(text: Callable[[float], str], value: float, _position: int) -> str:
+    return text(value)
 
 
 def _title(plan: Plan) -> str:
@@ -111,7 +116,8 @@ def _draw_landscape(axes: Any, plan: Plan) -> None:
     filled = axes.contourf(batches, rates, gaps, LEVELS, colors=_colors(len(LEVELS)), extend="max")
     axes.contour(batches, rates, gaps, LEVELS[1:], colors="white", linewidths=0.7)
     bar = axes.figure.colorbar(filled, ax=axes, location="bottom", ticks=LEVELS, aspect=45, pad=0.02)
-    bar.set_label(f"expected loss above the optimum (%), landscape of {ground.law}", fontsize=SMALL, parse_math=False)
+    source = f"landscape of {ground.law}, centred on the chosen law's optimum"
+    bar.set_label(f"expected loss above the optimum (%): {source}", fontsize=SMALL, parse_math=False)
     bar.ax.set_xticks(LEVELS, [f"{level:g}" for level in LEVELS], fontsize=SMALL)
     ridge = [ground.learning_rate * (b / ground.batch_tokens) ** ground.landscape.ridge for b in batches]
     axes.plot(batches, ridge, "--", color=INK, linewidth=0.9, alpha=0.7)
@@ -128,10 +134,10 @@ def _or_nan(gap: float | None) -> float:
 
 
 def _colors(count: int) -> list[tuple[float, ...]]:
-    """Cividis from light to dark, softened so that black lines and markers stand out on all of it."""
+    """Viridis from light to dark, softened so that black lines and markers stand out on all of it."""
     from matplotlib import colormaps
 
-    scale: Any = colormaps["cividis_r"]
+    scale: Any = colormaps["viridis_r"]
     return [tuple(0.65 * c + 0.35 for c in scale(i / (count - 1))[:3]) for i in range(count)]
 
 
@@ -145,9 +151,20 @@ def _rival(plan: Plan, other: Alternative, frame: _Frame) -> _Rival:
     says = "batch" if other.learning_rate is None else "learning rate" if other.batch_tokens is None else "both"
     point = frame.clip(batch, rate)
     arrow = _arrow(point, batch, rate)
-    gap = "" if other.loss_gap_percent is None else f" +{other.loss_gap_percent:.2f} %"
-    where = f" ({humanize(batch)}, {rate:.2g})" if arrow else ""
-    return _Rival(f"{other.law}{gap}{where}", point, says, bool(other.in_range), arrow)
+    label = _label(other, beyond=bool(arrow))
+    return _Rival(label, point, says, bool(other.in_range), arrow)
+
+
+def _label(other: Alternative, *, beyond: bool) -> str:
+    """The law, its loss gap, and, as the marker does not show it, what it says beyond the frame."""
+    known = other.loss_gap_percent is not None
+    details = [] if known else ["gap unknown"]
+    if beyond and other.batch_tokens is not None:
+        details.append(f"{humanize(other.batch_tokens)} tokens")
+    if beyond and other.learning_rate is not None:
+        details.append(f"{other.learning_rate:.2g}")
+    gap = f" +{other.loss_gap_percent:.2f} %" if known else ""
+    return f"{other.law}{gap} ({', '.join(details)})" if details else f"{other.law}{gap}"
 
 
 def _arrow(shown: tuple[float, float], batch: float, rate: float) -> str:
@@ -161,59 +178,31 @@ def _draw_rivals(axes: Any, rivals: Iterable[_Rival]) -> None:
     for each in rivals:
         if each.point is not None:
             for marker in _markers(each):
-                axes.plot(*each.point, **marker, clip_on=False, zorder=4)
+                axes.plot(*each.point, **marker, clip_on=False, zorder=7)  # above the star, which is larger
 
 
 def _markers(each: _Rival) -> list[dict[str, Any]]:
     """A dot, full where the law was measured, with a bar along what the law says nothing about."""
     bar = BARS[each.says]
-    dot = {"marker": each.arrow or "o", "markersize": 8 if each.arrow else 5.5, "color": INK, "linestyle": "none"}
+    dot = {"marker": each.arrow or "o", "markersize": 7 if each.arrow else 4.8, "color": INK, "linestyle": "none"}
     dot |= {"markerfacecolor": INK if each.measured else "white"}
-    crossing = {"marker": bar, "markersize": 17, "color": INK, "markeredgewidth": 1.4, "linestyle": "none"}
+    crossing = {"marker": bar, "markersize": 13, "color": INK, "markeredgewidth": 1.3, "linestyle": "none"}
     return [crossing, dot] if bar and not each.arrow else [dot]
-
-
-def _label_in_margin(axes: Any, rivals: Sequence[_Rival], frame: _Frame) -> None:
-    """Names to the right of the axes in the order of their learning rates, a thin line from each to its marker."""
-    low = frame.rate[0]
-    ordered = sorted(rivals, key=lambda r: (r.point or (0.0, low))[1])
-    to_share = axes.transData + axes.transAxes.inverted()
-    wanted = [float(to_share.transform(each.point)[1]) if each.point else 0.0 for each in ordered]
-    inches = axes.get_window_extent().height / axes.figure.dpi
-    for each, height in zip(ordered, _spread(wanted, 1.4 * SMALL / 72 / inches), strict=True):
-        line = {"arrowstyle": "-", "color": INK, "linewidth": 0.5, "alpha": 0.6, "relpos": (0, 0.5), "shrinkB": 3}
-        axes.annotate(
-            each.label,
-            each.point or (1.0, height),
-            (1.03, height),
-            xycoords="data" if each.point else "axes fraction",
-            textcoords="axes fraction",
-            arrowprops=line if each.point else None,
-            annotation_clip=False,
-            va="center",
-            fontsize=SMALL,
-            parse_math=False,
-        )
-
-
-def _spread(wanted: Sequence[float], least: float) -> list[float]:
-    """Ascending places at least `least` apart, near those wanted: pushed up in turn, then down from the top."""
-    places: list[float] = []
-    for place in wanted:
-        places.append(max(place, places[-1] + least) if places else place)
-    top = 1.0
-    for i in reversed(range(len(places))):
-        places[i] = min(places[i], top)
-        top = places[i] - least
-    return places
 
 
 def _draw_choice(axes: Any, plan: Plan) -> None:
     batch, rate = plan.recipe.batch_tokens, plan.recipe.learning_rate
     axes.errorbar(
-        batch.number, rate.number, xerr=_reach(batch), yerr=_reach(rate), color=VERMILION, elinewidth=2, capsize=4, zorder=5
+        batch.number,
+        rate.number,
+        xerr=_reach(batch),
+        yerr=_reach(rate),
+        color=VERMILION,
+        elinewidth=2,
+        capsize=4,
+        zorder=5,
     )
-    axes.plot(batch.number, rate.number, "*", color=VERMILION, markeredgecolor="white", markersize=17, zorder=6)
+    axes.plot(batch.number, rate.number, "*", color=VERMILION, markeredgecolor=INK, markersize=21, zorder=6)
 
 
 def _reach(value: Value) -> list[list[float]] | None:
@@ -223,7 +212,13 @@ def _reach(value: Value) -> list[list[float]] | None:
     return [[max(value.number - value.low, 0.0)], [max(value.high - value.number, 0.0)]]
 
 
-def _draw_legend(axes: Any, rivals: Sequence[_Rival]) -> None:
+def _choice(plan: Plan) -> str:
+    batch, rate = plan.recipe.batch_tokens, plan.recipe.learning_rate
+    bars = "; bars: 80 % intervals" if _reach(batch) or _reach(rate) else ""
+    return f"the plan: {humanize(batch.number)} tokens, {rate.number:.3g}{bars}"
+
+
+def _draw_legend(axes: Any, plan: Plan, rivals: Sequence[_Rival]) -> None:
     """What is drawn, where it is drawn."""
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
@@ -232,13 +227,13 @@ def _draw_legend(axes: Any, rivals: Sequence[_Rival]) -> None:
         return tuple(Line2D([], [], **marker) for marker in _markers(_Rival("", **how)))
 
     said = {each.says for each in rivals if each.point and not each.arrow}
-    star: Any = Line2D([], [], color=VERMILION, marker="*", markersize=13, markeredgecolor="white", linewidth=2)
+    star: Any = Line2D([], [], color=VERMILION, marker="*", markersize=13, markeredgecolor=INK, linewidth=2)
     entries: list[tuple[Any, str]] = [
-        (star, "the plan, 80 % intervals"),
+        (star, _choice(plan)),
         (Line2D([], [], color=INK, linestyle="--", linewidth=0.9), "best learning rate at each batch"),
         (Patch(facecolor="#f2f2f2", edgecolor="#c8c8c8", hatch="///"), "beyond the landscape"),
         (sign(measured=True), "a law, measured on such a workload"),
-        (sign(), "a law beyond its range, or that states none"),
+        (sign(), "a law beyond its range, or stating none"),
     ]
     entries += [(sign(says=says), f"a law of the {says} only") for says in ("learning rate", "batch") if says in said]
-    axes.legend(*zip(*entries, strict=True), loc="lower left", bbox_to_anchor=(0, 1.06), ncols=3, fontsize=SMALL)
+    legend_below(axes, entries, 0.42)

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 FORMATS = ("png", "svg", "pdf")
+DPI = 120  # of a png
 
 
 def picture_format(path: Path) -> str:
@@ -27,16 +28,8 @@ def save(axes: Axes, path: str | Path) -> None:
     path = Path(path)
     figure: Any = axes.get_figure(root=True)
     content = BytesIO()  # drawn first, written after: an error leaves no half file behind
-    figure.savefig(content, format=picture_format(path), dpi=150)
+    figure.savefig(content, format=picture_format(path), dpi=DPI)
     try:
         path.write_bytes(content.getvalue())
     except OSError as error:
         raise ForescaleError(f"{path} cannot be written: {error.strerror or error}.") from None
-
-
-def new_axes(width: float, height: float) -> Axes:
-    """Axes alone in a figure of this size in inches; margins make room for the labels."""
-    from matplotlib.figure import Figure
-
-    figure: Any = Figure(figsize=(width, height), layout="constrained")
-    return figure.add_subplot()
