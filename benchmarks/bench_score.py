@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import harness
-
 from forescale.fit import score
 from forescale.runs import read_runs
 
@@ -19,7 +18,9 @@ def main() -> None:
         scores = score(read_runs(path, seq_len=2048))
         rows = (*scores.laws, *scores.baselines, scores.floor)
         sweeps[name] = {
-            row.name: {reading: round(100 * getattr(row, reading).mean, 3) for reading in ("nearest", "linear", "smooth")}
+            row.name: {
+                reading: round(100 * getattr(row, reading).mean, 3) for reading in ("nearest", "linear", "smooth")
+            }
             | {"clipped": row.clipped, "given": list(row.given)}
             for row in rows
         }

@@ -22,7 +22,9 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except ModuleNotFoundError as error:
         if (error.name or "forescale").startswith("forescale"):
             raise
-        _fail(f"this needs {error.name}, which is not installed here: pip install {error.name} (pip install forescale has all).")
+        _fail(
+            f"this needs {error.name}, which is not installed here: pip install {error.name} (pip install forescale has all)."
+        )
     except BrokenPipeError:
         # The reader went away (`| head`): nothing is left to say, not even by the interpreter's last flush.
         sys.stderr.close()

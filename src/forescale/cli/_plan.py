@@ -157,6 +157,7 @@ def plan(
         from forescale.plots import plan_map, save
 
         save(plan_map(made), picture)
+        print(f"forescale: wrote {picture}", file=sys.stderr)
 
 
 def _print(made: Plan, exported: Export | None, out: Path | None, *, explain: bool, json: bool) -> None:

@@ -70,6 +70,7 @@ def score(
         from forescale.plots import save, score_chart
 
         save(score_chart(scores), picture)
+        print(f"forescale: wrote {picture}", file=sys.stderr)
 
 
 def _print(scores: Scores, *, cells: bool) -> None:

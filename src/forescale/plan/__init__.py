@@ -3,6 +3,7 @@
 from forescale.plan._allocate import allocate as allocate
 from forescale.plan._plan import Request as Request
 from forescale.plan._plan import make_plan as make_plan
+from forescale.plan._plateau import Terrain as Terrain
 from forescale.plan._sizes import Sizes as Sizes
 from forescale.plan._values import Alternative as Alternative
 from forescale.plan._values import Axis as Axis
@@ -24,6 +25,7 @@ __all__ = [
     "Plateau",
     "Request",
     "Sizes",
+    "Terrain",
     "allocate",
     "make_plan",
 ]
