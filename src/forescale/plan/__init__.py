@@ -3,7 +3,6 @@
 from forescale.plan._allocate import allocate as allocate
 from forescale.plan._plan import Request as Request
 from forescale.plan._plan import make_plan as make_plan
-from forescale.plan._plateau import Terrain as Terrain
 from forescale.plan._sizes import Sizes as Sizes
 from forescale.plan._values import Alternative as Alternative
 from forescale.plan._values import Axis as Axis
@@ -13,6 +12,7 @@ from forescale.plan._values import Cost as Cost
 from forescale.plan._values import Layout as Layout
 from forescale.plan._values import Plan as Plan
 from forescale.plan._values import Plateau as Plateau
+from forescale.plan._values import Terrain as Terrain
 
 __all__ = [
     "Alternative",

@@ -6,9 +6,8 @@ from collections.abc import Mapping
 
 from forescale.errors import ForescaleError
 from forescale.laws import Law, law, names
-from forescale.plan._plateau import Terrain
 from forescale.plan._predict import predict
-from forescale.plan._values import Alternative
+from forescale.plan._values import Alternative, Terrain
 from forescale.recipe import Value
 from forescale.workload import Workload
 

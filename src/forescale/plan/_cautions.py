@@ -6,8 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from forescale.laws import Law
 from forescale.plan._choose import cautions_on_mixing
-from forescale.plan._plateau import Terrain
-from forescale.plan._values import Caution, Layout
+from forescale.plan._values import Caution, Layout, Terrain
 from forescale.recipe import Recipe, Value
 from forescale.workload import Workload
 

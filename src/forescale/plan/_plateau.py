@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 from forescale.laws import Landscape, Law, Slice, law
 from forescale.plan._predict import predict
-from forescale.plan._values import Axis, Band, Cost, Plateau
+from forescale.plan._values import Axis, Band, Cost, Plateau, Terrain
 from forescale.recipe import Recipe
 from forescale.workload import Workload
 
@@ -24,23 +23,6 @@ def landscape_for(chosen: Law, workload: Workload) -> tuple[Landscape, str]:
         if default.landscape is not None:
             return default.landscape, name
     raise AssertionError("the catalog's Step Law carries a landscape")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Terrain:
-    """A landscape put in place: the optimum that it is centred on, in learning rate and tokens."""
-
-    landscape: Landscape
-    law: str  # the law that carries the landscape
-    learning_rate: float
-    batch_tokens: float
-
-    def loss_gap_percent(self, learning_rate: float | None, batch_tokens: float | None) -> float | None:
-        """Expected loss gap of a choice; what is left open (None) is taken at its best; None beyond the landscape."""
-        v = 1.0 if batch_tokens is None else batch_tokens / self.batch_tokens
-        u = v**self.landscape.ridge if learning_rate is None else learning_rate / self.learning_rate
-        gap = self.landscape.gap(u, v)
-        return None if gap is None else 100 * gap
 
 
 def terrain(chosen: Law, workload: Workload, recipe: Recipe, known: Mapping[str, float]) -> Terrain:

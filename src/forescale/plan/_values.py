@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from forescale.laws import Landscape
 from forescale.recipe import Recipe, Value
 from forescale.workload import Workload
-
-if TYPE_CHECKING:
-    from forescale.plan._plateau import Terrain
 
 SCHEMA_VERSION = 1
 
@@ -62,6 +60,23 @@ class Plateau:
     learning_rate: Axis
     batch_tokens: Axis
     source: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Terrain:
+    """A landscape put in place: the optimum that it is centred on, in learning rate and tokens."""
+
+    landscape: Landscape
+    law: str  # the law that carries the landscape
+    learning_rate: float
+    batch_tokens: float
+
+    def loss_gap_percent(self, learning_rate: float | None, batch_tokens: float | None) -> float | None:
+        """Expected loss gap of a choice; what is left open (None) is taken at its best; None beyond the landscape."""
+        v = 1.0 if batch_tokens is None else batch_tokens / self.batch_tokens
+        u = v**self.landscape.ridge if learning_rate is None else learning_rate / self.learning_rate
+        gap = self.landscape.gap(u, v)
+        return None if gap is None else 100 * gap
 
 
 @dataclass(frozen=True, kw_only=True)
