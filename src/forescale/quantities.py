@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import math
 import re
+import reprlib
+from numbers import Real
 
 from forescale.errors import ForescaleError
 
 SUFFIXES = {"": 0, "K": 3, "M": 6, "B": 9, "G": 9, "T": 12, "P": 15}
-_NUMBER = re.compile(r"^([+-]?(?:\d[\d_]*\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*([A-Za-z]?)$")
+_DIGITS = r"[0-9]+(?:_[0-9]+)*"  # as Python allows: an underscore stands between two digits
+_NUMBER = re.compile(rf"([+-]?(?:{_DIGITS}\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{{1,4}})?)\s*([A-Za-z]?)")
 
 
 def parse_quantity(text: str | float, name: str) -> float:
     """Read `7B`, `1.4T`, `1e22` or a plain number as a positive finite float; raise `ForescaleError` naming `name`."""
-    match = _NUMBER.match(str(text).strip())
+    match = _NUMBER.fullmatch(str(text).strip())
     if match is None or match[2].upper() not in SUFFIXES:
         raise ForescaleError(
-            f"{name} must be a number such as 7B, 1.4T or 1e22 (suffixes K, M, B, T); got {str(text)!r}."
+            f"{name} must be a number such as 7B, 1.4T or 1e22 (suffixes K, M, B, T); got {reprlib.repr(str(text))}."
         )
     # One decimal literal, so that 1.4T and 1.4e12 are the same float (1.4 * 1e12 need not be).
     mantissa, _, exponent = match[1].lower().partition("e")
@@ -26,9 +29,20 @@ def parse_quantity(text: str | float, name: str) -> float:
 
 def positive(value: float, name: str) -> float:
     """Return `value` if it is finite and above zero, else raise `ForescaleError` naming `name`."""
-    if not (math.isfinite(value) and value > 0):
-        raise ForescaleError(f"{name} must be finite and above zero; got {value:g}.")
+    number = as_float(value, name)
+    if not (math.isfinite(number) and number > 0):
+        raise ForescaleError(f"{name} must be finite and above zero; got {number:g}.")
     return value
+
+
+def as_float(value: object, name: str) -> float:
+    """Return a number of any kind as a float; raise `ForescaleError` naming `name` for a text, a bool or None."""
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise ForescaleError(f"{name} must be a number; got {reprlib.repr(value)}: a text is read by parse_quantity.")
+    try:
+        return float(value)
+    except OverflowError:
+        return math.copysign(math.inf, value)
 
 
 def humanize(value: float, digits: int = 3) -> str:

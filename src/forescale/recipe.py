@@ -24,7 +24,7 @@ class Value:
     high: float | None = None
     in_range: bool | None = None
     outside: Mapping[str, float] = field(default_factory=dict[str, float])
-    evidence: str = "primary"
+    evidence: str = ""  # of the law or convention; empty for what no source states: a user's choice, arithmetic
     unit: str = ""
     interval: str = ""  # what low and high stand for
 

@@ -26,7 +26,7 @@ def variables(workload: Workload, law: Law) -> dict[str, Any]:
         "sparsity": workload.sparsity,
         "tokens": workload.tokens,
         "unique_tokens": workload.unique_tokens or workload.tokens,
-        "tokens_per_param": workload.tokens / params,
+        "tokens_per_param": workload.tokens_per_param if workload.is_moe else workload.tokens / params,
         "flops_per_token": per_token,
         "compute": per_token * workload.tokens,
         "seq_len": workload.seq_len,

@@ -1,8 +1,8 @@
 """Workload + laws -> recipe, with reasons, intervals, plateau and rivals; exports to trainers."""
 
 from forescale.plan._allocate import allocate as allocate
-from forescale.plan._plan import Request as Request
 from forescale.plan._plan import make_plan as make_plan
+from forescale.plan._request import Request as Request
 from forescale.plan._sizes import Sizes as Sizes
 from forescale.plan._values import Alternative as Alternative
 from forescale.plan._values import Axis as Axis

@@ -12,7 +12,9 @@ from forescale.quantities import positive
 GOLDEN = (math.sqrt(5) - 1) / 2
 
 
-def allocate(compute: float, law: Law, *, sparsity: float = 0.0) -> tuple[float, float]:
+def allocate(
+    compute: float, law: Law, *, sparsity: float = 0.0, unique_tokens: float | None = None
+) -> tuple[float, float]:
     """Params and tokens with 6 N D = `compute` FLOPs that minimise the law's loss; any loss law of N and D.
 
     Golden-section search in log N over D / N from 1e-3 to 1e6; raises `ForescaleError` where the minimum lies at an end
@@ -25,7 +27,8 @@ def allocate(compute: float, law: Law, *, sparsity: float = 0.0) -> tuple[float,
     def loss(log_params: float) -> float:
         params = math.exp(log_params)
         tokens = compute / (6 * params)
-        x = {"params": params, "tokens": tokens, "unique_tokens": tokens, "compute": compute}
+        unique = tokens if unique_tokens is None else min(unique_tokens, tokens)
+        x = {"params": params, "tokens": tokens, "unique_tokens": unique, "compute": compute}
         return float(law.predict("loss", **x, sparsity=sparsity, nonzero_params=params * (1 - sparsity)))
 
     low, high = (0.5 * math.log(compute / (6 * ratio)) for ratio in (1e6, 1e-3))

@@ -17,7 +17,7 @@ OTHER_OPTIMIZERS = ("muon", "scion", "sgd", "adafactor")
 def alternatives(
     workload: Workload, chosen: Law, ground: Terrain, known: Mapping[str, float]
 ) -> tuple[Alternative, ...]:
-    """Every verified catalog law that applies to this kind of model and is not the chosen one, nearest first."""
+    """Every verified catalog law that applies to this kind of model and is not the chosen one, cheapest first."""
     found = [
         alternative
         for name in names()
@@ -42,6 +42,8 @@ def _alternative(other: Law, workload: Workload, ground: Terrain, known: Mapping
     if batch is None and rate is None and not notes:
         return None
     values = [v for v in (rate, batch) if v is not None]
+    if len(values) == 1:
+        notes.append(f"{'batch' if batch is None else 'learning rate'} taken at its best")
     rate_number, batch_number = (None if v is None else v.number for v in (rate, batch))
     gap = ground.loss_gap_percent(rate_number, batch_number) if values else None
     if gap is None and values:

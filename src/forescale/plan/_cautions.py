@@ -1,105 +1,159 @@
-"""What the reader should know before following a plan."""
+"""What the reader should know before following a plan: one sentence each, with a stable code."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
 from forescale.laws import Law
-from forescale.plan._choose import cautions_on_mixing
-from forescale.plan._values import Caution, Layout, Terrain
-from forescale.recipe import Recipe, Value
-from forescale.workload import Workload
+from forescale.plan._choose import OPTIMIZER, cautions_on_mixing
+from forescale.plan._request import Request
+from forescale.plan._values import Caution, Plan
+from forescale.recipe import Value
 
 CROSSOVER_TOKENS_PER_PARAM = 4  # below, linear-to-zero loses to a 10x decay (Bergsma et al. 2025, arXiv:2502.15938)
 SHORT_RUN_STEPS = 500
+Found = Iterator[tuple[str, str]]
 
 
-def cautions(
-    workload: Workload, laws: Mapping[str, Law], recipe: Recipe, layout: Layout, loss: Value, ground: Terrain
-) -> tuple[Caution, ...]:
-    """Every caution that applies, in the order of the recipe."""
-    found = [Caution(code=code, message=message) for code, message in _facts(workload, laws, recipe, layout, loss)]
-    found += list(_missed(recipe, ground))
-    used = {q: law for q, law in laws.items() if getattr(recipe, q, None) is None or getattr(recipe, q).law != "user"}
-    if "learning_rate" in used:
-        found += cautions_on_mixing(used, str(recipe.schedule.value), recipe.final_lr_ratio.number)
-    return tuple(found)
+def cautions(made: Plan, request: Request, laws: Mapping[str, Law], moved: float) -> tuple[Caution, ...]:
+    """Every caution that applies; `moved` is the factor by which the learning rate followed the batch."""
+    used = {q: law for q, law in laws.items() if _law_of(made, q) not in ("user", "arithmetic", "convention")}
+    found = [
+        *_extrapolations(made),
+        *_evidence(made, used),
+        *_sizes(made),
+        *_layout(made),
+        *_off_optimum(made),
+        *_data(made, laws["loss"]),
+        *_ignored(made, request, laws, moved),
+        *cautions_on_mixing(used, made.recipe, moved),
+    ]
+    return tuple(Caution(code=code, message=message) for code, message in found)
 
 
-def _facts(
-    workload: Workload, laws: Mapping[str, Law], recipe: Recipe, layout: Layout, loss: Value
-) -> Iterator[tuple[str, str]]:
-    named = ("learning_rate", "batch_tokens", "timescale", "weight_decay")
-    yield from _extrapolations({q: getattr(recipe, q) for q in named} | {"loss": loss})
-    for quantity, law in laws.items():
+def _law_of(made: Plan, quantity: str) -> str:
+    name = quantity.removeprefix("one_minus_")
+    return made.loss.law if quantity == "loss" else getattr(made.recipe, name).law
+
+
+def _extrapolations(made: Plan) -> Found:
+    """One sentence a law, for all that it was asked beyond its measured range."""
+    recipe = made.recipe
+    values: dict[str, Value] = {
+        "learning_rate": recipe.learning_rate,
+        "batch_tokens": recipe.batch_tokens,
+        "timescale": recipe.timescale,
+        "weight_decay": recipe.weight_decay,
+        "loss": made.loss,
+    }
+    beyond: dict[tuple[str, str], list[str]] = {}
+    for quantity, value in values.items():
+        if value.outside:
+            beyond.setdefault((value.law, _axes(value.outside)), []).append(quantity)
+    for (law, axes), quantities in beyond.items():
+        yield "extrapolation", f"{law} was not measured here (beyond its range in {axes}): {', '.join(quantities)}."
+    if made.terrain.outside:
+        yield (
+            "landscape",
+            f"what being wrong costs was measured elsewhere ({made.terrain.law}, beyond its range in "
+            f"{_axes(made.terrain.outside)}); the basin narrows or widens slowly with size, so take it as a rough guide.",
+        )
+
+
+def _axes(outside: Mapping[str, float]) -> str:
+    return ", ".join(f"{axis} by {factor:.3g}x" for axis, factor in outside.items())
+
+
+def _evidence(made: Plan, used: Mapping[str, Law]) -> Found:
+    for quantity, law in used.items():
         if quantity in law.predicts and law.predicts[quantity].evidence == "unverified":
             lacking = ", ".join(law.predicts[quantity].unverified) or "its constants"
             yield "unverified", f"{quantity} from {law.name}: {lacking} could not be verified in a source."
-        if law.experts == ("dense" if workload.is_moe else "moe"):
-            yield "experts", f"{quantity} from {law.name}, a law measured on {law.experts} models only."
-    rounding = layout.sequences * workload.seq_len / layout.target_tokens
-    if not 0.9 < rounding < 1.1:
-        yield (
-            "batch-rounded",
-            f"the devices allow a batch {rounding:.2f} times the target: see --devices and --micro-batch.",
-        )
+        if law.experts == ("dense" if made.workload.is_moe else "moe"):
+            counted = "; its D/N counts active parameters" if quantity == "timescale" else ""
+            yield "experts", f"{quantity} from {law.name}, a law measured on {law.experts} models only{counted}."
+
+
+def _sizes(made: Plan) -> Found:
+    workload, recipe = made.workload, made.recipe
     steps, ratio = recipe.steps.number, workload.tokens_per_param
+    if workload.max_seq_len is not None and workload.seq_len < workload.max_seq_len:
+        yield (
+            "seq-len",
+            f"planned for sequences of {workload.seq_len} tokens; the config allows {workload.max_seq_len}: see --seq-len.",
+        )
     if steps < SHORT_RUN_STEPS:
         yield "short-run", f"the run has {steps:.0f} steps; every law here was measured on runs of thousands."
     if ratio < CROSSOVER_TOKENS_PER_PARAM and recipe.final_lr_ratio.number == 0:
         yield (
             "few-tokens",
-            (
-                f"{ratio:.2g} tokens per parameter: below about {CROSSOVER_TOKENS_PER_PARAM}, decay to a tenth ended lower than "
-                "decay to zero (arXiv:2502.15938); consider --final-lr-ratio 0.1."
-            ),
+            f"{ratio:.2g} tokens per parameter: below about {CROSSOVER_TOKENS_PER_PARAM}, decay to a tenth ended lower than "
+            "decay to zero (arXiv:2502.15938); consider --final-lr-ratio 0.1.",
         )
     if not 0.003 < recipe.weight_decay.number < 3:
         yield "weight-decay", f"a weight decay of {recipe.weight_decay.number:.3g} lies outside what runs have used."
+
+
+def _layout(made: Plan) -> Found:
+    rounding = made.recipe.batch_tokens.number / made.layout.target_tokens
+    if not 0.9 < rounding < 1.1:
+        yield (
+            "batch-rounded",
+            f"the devices allow a batch {rounding:.2f} times the target: see --devices and --micro-batch.",
+        )
+
+
+def _off_optimum(made: Plan) -> Found:
+    """What the recipe is expected to cost where it is not what the landscape's law would choose."""
+    ground, recipe = made.terrain, made.recipe
+    gap = ground.loss_gap_percent(recipe.learning_rate.number, recipe.batch_tokens.number)
+    if gap is not None and gap <= 0.1:
+        return
+    cost = "more than the landscape covers" if gap is None else f"about {gap:.2g} % of loss"
+    rate = recipe.learning_rate.number / ground.learning_rate
+    batch = recipe.batch_tokens.number / ground.batch_tokens
+    yield (
+        "off-optimum",
+        f"learning_rate is {rate:.3g} and batch_tokens {batch:.3g} times what {ground.law} would choose: by its landscape "
+        f"that costs {cost}.",
+    )
+
+
+def _data(made: Plan, law: Law) -> Found:
+    workload = made.workload
     if workload.sparsity > 0:
         yield (
             "sparse",
             "no hyperparameter law here was measured on sparse weights; the dense law is applied to all parameters.",
         )
-    if workload.unique_tokens is not None and workload.unique_tokens < workload.tokens:
+    if workload.unique_tokens is not None:
         yield (
             "repeated",
-            (
-                f"the data repeats {workload.tokens / workload.unique_tokens:.2g} times; every hyperparameter law here was "
-                "measured on unique tokens."
-            ),
+            f"the data repeats {workload.tokens / workload.unique_tokens:.2g} times; every hyperparameter law here was "
+            "measured on unique tokens.",
         )
+    corpus = f" ({law.conditions['loss']})" if "loss" in law.conditions else ""
     yield (
         "loss",
-        (
-            f"the loss is that of {laws['loss'].title}'s corpus and tokenizer"
-            + (f" ({laws['loss'].conditions['loss']})" if "loss" in laws["loss"].conditions else "")
-            + "; compare it between plans, not with your own logs, until you have runs of your own."
-        ),
+        f"the loss is that of {law.title}'s corpus and tokenizer{corpus}; compare it between plans, not with your own logs, "
+        "until you have runs of your own.",
     )
 
 
-def _missed(recipe: Recipe, ground: Terrain) -> Iterator[Caution]:
-    """What the user's own batch or learning rate is expected to cost."""
-    gap = ground.loss_gap_percent(recipe.learning_rate.number, recipe.batch_tokens.number)
-    cost = "more than the landscape covers" if gap is None else f"about {gap:.2g} % of loss"
-    if gap is None or gap > 0.1:
-        factors = [
-            f"{name} is {value.number / best:.3g} times the law's best"
-            for name, value, best in (
-                ("learning_rate", recipe.learning_rate, ground.learning_rate),
-                ("batch_tokens", recipe.batch_tokens, ground.batch_tokens),
-            )
-        ]
-        yield Caution(code="off-optimum", message=f"{' and '.join(factors)}: expected to cost {cost} ({ground.law}).")
-
-
-def _extrapolations(values: Mapping[str, Value]) -> Iterator[tuple[str, str]]:
-    """One sentence a law, for all that it was asked beyond its measured range."""
-    beyond: dict[tuple[str, str], list[str]] = {}
-    for quantity, value in values.items():
-        if value.outside:
-            axes = ", ".join(f"{axis} by {factor:.3g}x" for axis, factor in value.outside.items())
-            beyond.setdefault((value.law, axes), []).append(quantity)
-    for (law, axes), quantities in beyond.items():
-        yield "extrapolation", f"{law} was not measured here (beyond its range in {axes}): {', '.join(quantities)}."
+def _ignored(made: Plan, request: Request, laws: Mapping[str, Law], moved: float) -> Found:
+    """Settings that changed nothing."""
+    rules = [law for law in laws.values() if law.kind == "rule"]
+    if request.reference and not rules:
+        yield "ignored", "--reference describes a run that none of these laws scales: it changed nothing."
+    if request.batch_rule != "landscape" and moved == 1:
+        yield (
+            "ignored",
+            f"--batch-rule {request.batch_rule} changed nothing: the learning rate did not have to follow the batch.",
+        )
+    kept = [q for q in OPTIMIZER if q in laws and _law_of(made, q) == "convention"]
+    if kept:
+        names = ", ".join(q.removeprefix("one_minus_") for q in kept)
+        yield (
+            "partial",
+            f"{laws[kept[0]].name} scales {names} as well: give them in --reference; the recipe keeps the conventions.",
+        )

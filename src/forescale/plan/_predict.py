@@ -37,12 +37,17 @@ def predict(law: Law, quantity: str, workload: Workload, extra: Mapping[str, Any
     )
 
 
+def user_value(value: float | int | str, unit: str = "") -> Value:
+    """A value that the user has decided."""
+    return Value(value=value, reason="given by the user", law="user", unit=unit)
+
+
 def _spread(law: Law, formula: Formula, x: Mapping[str, Any]) -> tuple[float | None, str]:
     """Standard deviation of the log value: the fit's own, and the law's error when moved to another lab."""
     own, moved = formula.log_sd(x), law.transfer_errors.get(formula.quantity)
     parts: list[str] = []
     if own is not None:
-        parts.append(f"the fit's own uncertainty (x/÷ {math.exp(own):.3g})")
+        parts.append(f"the fit's own uncertainty (one s.d. x/÷ {math.exp(own):.4g})")
     if moved is not None:
         parts.append(f"the error seen on other labs' runs ({moved.octaves:.2g} octaves: {moved.measured_on})")
     if not parts:

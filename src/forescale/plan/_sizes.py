@@ -9,6 +9,7 @@ from pathlib import Path
 from forescale.errors import ForescaleError
 from forescale.laws import Law, law
 from forescale.plan._allocate import allocate
+from forescale.plan._choose import default_loss_law
 from forescale.quantities import positive
 from forescale.workload import Shape, Workload
 
@@ -34,14 +35,14 @@ class Sizes:
         """The workload that the sizes determine; raise `ForescaleError` where they contradict or do not suffice.
 
         Any one of tokens, tokens_per_param and compute settles D for a known model; compute alone is split into N and D
-        by `loss_law` (default: Epoch's refit of Chinchilla).
+        by `loss_law` (default: as for the loss). More unique tokens than the run takes are no repetition.
         """
         self._check()
         if self.config is None and self.shape is None and self.params is None:
-            return self._from_compute(loss_law or law("epoch"))
+            return self._from_compute(loss_law or law(default_loss_law(self.unique_tokens)))
         model = self._model()
         tokens = self._tokens(model.active)
-        return replace(model, tokens=tokens, unique_tokens=self.unique_tokens, sparsity=self.sparsity)
+        return replace(model, tokens=tokens, unique_tokens=self._unique(tokens), sparsity=self.sparsity)
 
     def _check(self) -> None:
         models = _given(self, ("config", "shape", "params"))
@@ -83,6 +84,11 @@ class Sizes:
         assert self.compute is not None
         return self.compute / (6 * active)
 
+    def _unique(self, tokens: float) -> float | None:
+        if self.unique_tokens is not None:
+            positive(self.unique_tokens, "--unique-tokens")
+        return None if self.unique_tokens is None or self.unique_tokens >= tokens else self.unique_tokens
+
     def _from_compute(self, loss_law: Law) -> Workload:
         assert self.compute is not None
         if self.tokens is not None and self.tokens_per_param is not None:
@@ -94,13 +100,14 @@ class Sizes:
             params = (self.compute / (6 * self.tokens_per_param)) ** 0.5
             tokens = params * self.tokens_per_param
         else:
-            params, tokens = allocate(self.compute, loss_law, sparsity=self.sparsity)
-            source = f"{loss_law.name} at {self.compute:.3g} FLOPs"
+            params, tokens = allocate(self.compute, loss_law, sparsity=self.sparsity, unique_tokens=self.unique_tokens)
+            counts = " (whose N counts the vocabulary too)" if loss_law.params_means == "all" else ""
+            source = f"{loss_law.name} at {self.compute:.3g} FLOPs{counts}"
         return Workload(
             params=params,
             tokens=tokens,
             seq_len=self.seq_len or DEFAULT_SEQ_LEN,
-            unique_tokens=self.unique_tokens,
+            unique_tokens=self._unique(tokens),
             sparsity=self.sparsity,
             source=source,
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from forescale.laws import Landscape
@@ -51,6 +51,7 @@ class Axis:
 
     bands: tuple[Band, ...]
     costs: tuple[Cost, ...]
+    centre: float  # the best value, which the bands lie around and the factors multiply
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +61,8 @@ class Plateau:
     learning_rate: Axis
     batch_tokens: Axis
     source: str
+    in_range: bool  # whether the landscape was measured on such a workload
+    outside: Mapping[str, float]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +73,7 @@ class Terrain:
     law: str  # the law that carries the landscape
     learning_rate: float
     batch_tokens: float
+    outside: Mapping[str, float] = field(default_factory=dict[str, float])  # beyond the landscape's measured range
 
     def loss_gap_percent(self, learning_rate: float | None, batch_tokens: float | None) -> float | None:
         """Expected loss gap of a choice; what is left open (None) is taken at its best; None beyond the landscape."""

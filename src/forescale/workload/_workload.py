@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from forescale.errors import ForescaleError
-from forescale.quantities import humanize, positive
+from forescale.quantities import as_float, humanize, positive
 from forescale.workload._parts import Part
 from forescale.workload._shape import Shape
 
-MAX_PARAMS = 1e15
-MAX_TOKENS = 1e18
-MAX_SEQ_LEN = 2**24
+# Least and most of each count: outside, a suffix or a unit was forgotten (`--params 7` for 7B).
+BOUNDS = {
+    "params": (1e3, 1e15),
+    "active_params": (1e3, 1e15),
+    "tokens": (1e4, 1e18),
+    "seq_len": (2, 2**24),  # a token and the one before it that predicts it
+    "max_seq_len": (1, 1e9),
+}
+DEFAULT_MAX_SEQ_LEN = 8192  # a config's maximum may be that of a later stage, with longer sequences than pretraining's
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,35 +39,37 @@ class Workload:
     head_params: float | None = None  # the output matrix, also where it is tied to the embedding
     unique_tokens: float | None = None  # tokens before any repetition; None: every token is new
     sparsity: float = 0.0  # share of the non-vocabulary weights fixed at zero
+    max_seq_len: int | None = None  # the longest sequence that a config.json states
     shape: Shape | None = None
+    max_seq_len: int | None = None  # the longest sequence that the config allows
     source: str = "numbers"
 
     def __post_init__(self) -> None:
-        for name, value, most in (
-            ("params", self.params, MAX_PARAMS),
-            ("tokens", self.tokens, MAX_TOKENS),
-            ("seq_len", self.seq_len, MAX_SEQ_LEN),
-        ):
-            if positive(value, name) > most:
-                raise ForescaleError(f"{name} must be at most {humanize(most)}; got {humanize(value)}: check the unit.")
-            if value < 1:
-                raise ForescaleError(f"{name} counts things and must be at least 1; got {value:g}: check the unit.")
-        if self.seq_len != int(self.seq_len):
-            raise ForescaleError(f"seq_len must be a whole number of tokens; got {self.seq_len:g}.")
+        for name in BOUNDS:
+            if (value := getattr(self, name)) is not None or name in ("params", "tokens", "seq_len"):
+                _check_count(value, name)
+        for name in ("vocab_params", "head_params"):
+            if (value := getattr(self, name)) is not None and not 0 <= as_float(value, name) < float("inf"):
+                raise ForescaleError(f"{name} must be finite and not below 0; got {value:g}: leave it out if unknown.")
+        self._check_relations()
+
+    def _check_relations(self) -> None:
         if self.tokens < self.seq_len:
             raise ForescaleError(
                 f"tokens must cover at least one sequence of seq_len {self.seq_len}; got {humanize(self.tokens)} tokens."
             )
-        if self.active_params is not None and not 1 <= self.active_params <= self.params:
+        if self.active_params is not None and self.active_params > self.params:
             raise ForescaleError(
-                f"active_params must lie between 1 and params ({humanize(self.params)}); "
+                f"active_params must be at most params ({humanize(self.params)}); "
                 f"got {self.active_params:g}: active parameters are a part of all parameters."
             )
-        if self.unique_tokens is not None and not 1 <= self.unique_tokens <= self.tokens:
-            raise ForescaleError(
-                f"unique_tokens must lie between 1 and tokens ({humanize(self.tokens)}); got {self.unique_tokens:g}."
-            )
-        if not 0 <= self.sparsity < 1:
+        if self.unique_tokens is not None:
+            if not self.seq_len <= as_float(self.unique_tokens, "unique_tokens") <= self.tokens:
+                raise ForescaleError(
+                    f"unique_tokens must lie between one sequence ({self.seq_len}) and tokens "
+                    f"({humanize(self.tokens)}); got {self.unique_tokens:g}: leave it out if no token repeats."
+                )
+        if not 0 <= as_float(self.sparsity, "sparsity") < 1:
             raise ForescaleError(
                 f"sparsity is the share of weights that are zero, from 0 to below 1; got {self.sparsity:g}."
             )
@@ -83,14 +91,19 @@ class Workload:
 
     @classmethod
     def from_config(cls, path: str | Path, *, tokens: float, seq_len: int | None = None) -> Workload:
-        """Read a Hugging Face `config.json` (a path, never the network); `seq_len` None takes the config's maximum."""
+        """Read a Hugging Face `config.json` (a path, never the network).
+
+        `seq_len` None takes the config's maximum, at most 8192; the maximum itself is kept as `max_seq_len`.
+        """
         from forescale.workload._config import read_config
 
         config = read_config(path)
-        length = config.max_seq_len if seq_len is None else seq_len
-        if length is None:
+        most = config.max_seq_len
+        if seq_len is None and most is None:
             raise ForescaleError(f"{path} states no maximum sequence length: give --seq-len.")
-        return cls.from_shape(config.shape, tokens=tokens, seq_len=length, source=f"{config.architecture} ({path})")
+        length = min(most or DEFAULT_MAX_SEQ_LEN, DEFAULT_MAX_SEQ_LEN) if seq_len is None else seq_len
+        found = cls.from_shape(config.shape, tokens=tokens, seq_len=length, source=f"{config.architecture} ({path})")
+        return replace(found, max_seq_len=most)
 
     @property
     def active(self) -> float:
@@ -145,6 +158,7 @@ class Workload:
             "unique_tokens": self.unique_tokens,
             "tokens_per_param": self.tokens_per_param,
             "seq_len": self.seq_len,
+            "max_seq_len": self.max_seq_len,
             "sparsity": self.sparsity,
             "flops_per_token": self.flops_per_token,
             "flops_per_token_attention": self.flops_per_token_attention,
@@ -152,3 +166,15 @@ class Workload:
             "source": self.source,
             "parts": [p.to_json() for p in self.parts],
         }
+
+
+def _check_count(value: object, name: str) -> None:
+    number = positive(as_float(value, name), name)
+    least, most = BOUNDS[name]
+    if not least <= number <= most:
+        raise ForescaleError(
+            f"{name} must be at least {humanize(least)} and at most {humanize(most)}; "
+            f"got {humanize(number)}: check the unit (7B is seven billion)."
+        )
+    if name.endswith("seq_len") and number != int(number):
+        raise ForescaleError(f"{name} must be a whole number of tokens; got {number:g}.")
