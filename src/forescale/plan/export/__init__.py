@@ -1,4 +1,4 @@
-"""Plans as config files of trainers. What a target cannot express is said in the file and is an error if `strict`."""
+"""Plans as config files of trainers. What a target does not get as planned is said there and is an error if `strict`."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def export(plan: Plan, target: str, *, strict: bool = False) -> Export:
     """The plan as a config file of `target` (a name in `TARGETS` or `ALIASES`).
 
     Raises `UnknownNameError` for another name, and `ForescaleError` where the target cannot run the plan's schedule at
-    all, or, if `strict`, where it cannot express one of the plan's values.
+    all, or, if `strict`, where a note is a loss: a value or a property of the model does not arrive as planned.
     """
     chosen = TARGETS.get(ALIASES.get(target, target))
     if chosen is None:
@@ -86,7 +86,7 @@ def _header(plan: Plan, n: Numbers, target: Target, draft: Draft) -> list[str]:
         tuple(_value(name, value) for name, value in values),
         (
             *(f"Caution ({c.code}): {c.message}" for c in plan.warnings),
-            *(f"{'NOT EXPORTED' if note.loss else 'Note'}: {note.message}" for note in draft.notes),
+            *(str(note) if note.loss else f"Note: {note}" for note in draft.notes),
         ),
     )
     lines = [["#"] + [line for text in block for line in comment(text)] for block in blocks]

@@ -12,8 +12,8 @@ def late_warmup(n: Numbers, trainer: str) -> tuple[Note, ...]:
         return ()
     return (
         remark(
-            f"{trainer}'s warmup factor at step k is k / {w} (the plan: (k + 1) / {w}), so its first step runs at a "
-            f"learning rate of 0; from step {w} on the two are equal."
+            f"{trainer}'s warmup factor at step k is k / {w} (the plan: (k + 1) / {w}), one step late: its "
+            f"first step runs at a learning rate of 0; from step {w} on the two are equal."
         ),
     )
 
@@ -27,11 +27,21 @@ def ranks(n: Numbers) -> Note:
 
 
 def model_is_yours(n: Numbers, where: str) -> Note:
-    """The plan does not invent a model."""
+    """The plan invents neither a model nor data."""
     shape = "a shape but no tokenizer or data" if n.workload.shape is not None else "no model shape, tokenizer or data"
     return remark(f"the plan has {shape}: choose {where}.")
 
 
 def init_not_carried(n: Numbers, instead: str) -> Note:
-    """The target has no key for the initial standard deviation."""
+    """The target has no key for the initial standard deviation, or one without effect."""
     return loss(f"init_std {n.init_std.value} is not carried: {instead}.")
+
+
+def init_in_part(n: Numbers, where: str) -> Note:
+    """The target gives some weight matrices another initial standard deviation than the plan's."""
+    return loss(f"init_std {n.init_std.value} is carried in part: {where}.")
+
+
+def decays_vectors() -> Note:
+    """The plan's weight decay is that of weight matrices; whether norms and biases decay is the target's business."""
+    return remark("weight decay reaches every parameter, norms and biases too (the plan fixes that of matrices only).")

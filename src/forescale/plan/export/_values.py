@@ -15,10 +15,19 @@ from forescale.workload import Workload
 
 @dataclass(frozen=True, kw_only=True)
 class Note:
-    """Something the exported file does not say by its keys: a loss (a value of the plan is not carried) or a remark."""
+    """Something the exported file does not say by its keys.
+
+    A loss is a value of the recipe or a property of the model that the target does not get as planned: it is out of
+    reach, reached in part or left to the target. A remark is a convention that shifts the learning rate by at most one
+    optimizer step, something that the plan does not fix, or information. The plan's weight decay and initial standard
+    deviation are those of every weight matrix, embedding and output included; for norms and biases it fixes neither.
+    """
 
     message: str
     loss: bool
+
+    def __str__(self) -> str:
+        return f"NOT EXPORTED: {self.message}" if self.loss else self.message
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,12 +42,12 @@ class Export:
 
     @property
     def losses(self) -> tuple[str, ...]:
-        """What the target cannot express; empty for an exact export."""
+        """What the target does not get as planned; empty for an exact export."""
         return tuple(n.message for n in self.notes if n.loss)
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """What the target does differently without losing a value of the plan."""
+        """Conventions within one optimizer step, what the plan does not fix, and information."""
         return tuple(n.message for n in self.notes if not n.loss)
 
 
@@ -99,12 +108,12 @@ class Target:
 
 
 def loss(message: str) -> Note:
-    """A note on a value of the plan that the target cannot express."""
+    """A note on a value or a property of the model that the target does not get as planned."""
     return Note(message=message, loss=True)
 
 
 def remark(message: str) -> Note:
-    """A note on something the target does in its own way without losing a value."""
+    """A note on a convention within one optimizer step, on what the plan does not fix, or information."""
     return Note(message=message, loss=False)
 
 
