@@ -20,7 +20,7 @@ Which cells count:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -53,9 +53,14 @@ class Optima:
     interior_lr: Mask
     interior_batch: Mask
 
-    def interior(self, quantity: str) -> Mask:
-        """The cells whose best value of `quantity` is no end of its sweep."""
-        return self.interior_lr if quantity == "learning_rate" else self.interior_batch
+    def counted(self, quantity: str) -> Optima:
+        """Only the cells whose best value of `quantity` was tuned and is no end of its sweep."""
+        return self.where(self.interior_lr if quantity == "learning_rate" else self.interior_batch)
+
+    def where(self, mask: Mask) -> Optima:
+        """Only those cells."""
+        arrays = {f.name: getattr(self, f.name)[mask] for f in fields(self) if f.name != "lab"}
+        return replace(self, **arrays)
 
 
 def all_labs(data: Path) -> list[Optima]:
@@ -129,7 +134,7 @@ def hagele(data: Path) -> Optima:
     cosine, cooled = pl.col("scheduler") == "cos", pl.col("wsd_fract_decay") >= 0.2
     runs = runs.filter(pl.col("parameters") == 123_587_328, cosine | cooled).with_columns(
         N=pl.lit(HAGELE_N),
-        schedule=pl.when(cosine).then(pl.lit("cos")).otherwise(pl.format("{} {}", "decay_type", "wsd_fract_decay")),
+        schedule=pl.when(cosine).then(pl.lit("cos")).otherwise(pl.format("{} {}", pl.col("decay_type").fill_null("linear"), "wsd_fract_decay")),
     )
     keys = ("N", "total_tokens", "tokens_per_step", "schedule")
     return _best_rates("Hagele", runs, *keys, rate="peak_lr", loss="final_val_loss")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 
 import pytest
@@ -38,23 +37,20 @@ def test_moe_score() -> None:
 
 def test_speed() -> None:
     plan, laws = results("plan"), results("laws")
-    quoted = re.search(r"takes (0\.\d\d) of the CPU time", README)
-    assert quoted is not None
-    assert float(quoted[1]) == pytest.approx(plan["ratio_to_peer"], abs=0.006)
-    assert plan["ratio_to_peer"] <= plan["target_ratio"]
+    assert "less than a sixth of the CPU time" in README
+    assert plan["ratio_to_peer"] < 1 / 6
     assert plan["heavy_modules_loaded"] == []
-    rate = laws["workloads_per_cpu_second"]["step_law_arrays"]
-    assert f"{rate / 1e6:.0f} million workloads a second" in README
-    assert rate >= laws["target_workloads_per_second"]
+    assert "more than 30 million workloads a second" in README
+    assert laws["workloads_per_cpu_second"]["step_law_arrays"] > 30e6
 
 
 def test_landscape() -> None:
     sweeps = results("landscape")["sweeps"]
     for text, row in (
-        ("DeepSeek {:.2f} % expected and {:.2f} % measured", sweeps["dense"]["deepseek"]),
-        ("Porian {:.2f} and {:.2f}", sweeps["dense"]["porian"]),
-        ("Lingle's fit {:.2f} and {:.2f}", sweeps["dense"]["lingle"]),
-        ("Ling's law {:.2f} and {:.2f}", sweeps["moe"]["ling-moe"]),
-        ("the pooled refit {:.2f} and {:.2f}", sweeps["moe"]["step-law-pooled"]),
+        ("DeepSeek {:.3f} % expected and {:.3f} % measured", sweeps["dense"]["deepseek"]),
+        ("Porian {:.3f} and {:.3f}", sweeps["dense"]["porian"]),
+        ("Lingle's fit {:.3f} and {:.3f}", sweeps["dense"]["lingle"]),
+        ("Ling's law {:.3f} and {:.3f}", sweeps["moe"]["ling-moe"]),
+        ("the pooled refit {:.3f} and {:.3f}", sweeps["moe"]["step-law-pooled"]),
     ):
         assert text.format(row["expected"], row["measured"]) in " ".join(README.split())

@@ -9,6 +9,7 @@ from forescale.laws._landscape import Slice as Slice
 from forescale.laws._law import Law as Law
 from forescale.laws._law import Source as Source
 from forescale.laws._law import TransferError as TransferError
+from forescale.laws._law import spell as spell
 from forescale.laws._load import law as law
 from forescale.laws._load import names as names
 from forescale.laws._variables import variables as variables
@@ -25,5 +26,6 @@ __all__ = [
     "conventions",
     "law",
     "names",
+    "spell",
     "variables",
 ]

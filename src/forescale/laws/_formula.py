@@ -75,6 +75,20 @@ class Formula:
 
     def log_sd(self, x: Variables) -> float | None:
         """Standard deviation of the logarithm of the value from the constants' uncertainty; None where unpublished."""
+        try:
+            sd = self._log_sd(x)
+        except (ArithmeticError, ValueError) as error:
+            if isinstance(error, ForescaleError):
+                raise
+            sd = math.inf
+        if sd is not None and not sd <= MOST_LOG_SD:
+            raise ForescaleError(
+                f"the uncertainty of {self.quantity} spans more than a factor of {math.exp(MOST_LOG_SD):.0e} here: check "
+                "the law's covariance or intervals, or name another law."
+            )
+        return sd
+
+    def _log_sd(self, x: Variables) -> float | None:
         base = float(self.evaluate(x))
         if self.covariance:
             g = [self._slope(name, x, base) for name in self.covariance_of]
@@ -112,11 +126,12 @@ class Formula:
 
     def _slope(self, name: str, x: Variables, base: float) -> float:
         """Derivative of ln value in one constant, by a central difference."""
-        step = 1e-5 * max(abs(self._theta(name)), 1.0)
-        up, down = (float(self._with(name, self._theta(name) + s).evaluate(x)) for s in (step, -step))
+        step = 1e-5 * max(abs(self.theta(name)), 1.0)
+        up, down = (float(self._with(name, self.theta(name) + s).evaluate(x)) for s in (step, -step))
         return (up - down) / (2 * step * base)
 
-    def _theta(self, name: str) -> float:
+    def theta(self, name: str) -> float:
+        """The constant or exponent that an uncertainty is stated of; `log X` is the logarithm of X."""
         if name.startswith("log "):
             return math.log(self.constants[name[4:]])
         return self.exponents[name] if name in self.exponents else self.constants[name]
@@ -128,4 +143,5 @@ class Formula:
         return replace(self, constants={**self.constants, key: value})
 
 
+MOST_LOG_SD = 10.0  # of a value's logarithm: beyond, the law says nothing
 Z80 = 1.2815515655446004  # half-width of a normal's central 80 % interval, in standard deviations

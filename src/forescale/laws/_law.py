@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -61,7 +62,7 @@ class Law:
         Raises `ForescaleError` if the law does not predict it, an input is missing, or the law has no positive value
         there.
         """
-        value = self.formula(quantity).evaluate(x)
+        value = self._evaluate(self.formula(quantity), x)
         if quantity.startswith("one_minus_") and not _everywhere(value < 1):
             raise ForescaleError(
                 f"law {self.name} asks for {quantity.removeprefix('one_minus_')} of 0 or below "
@@ -77,7 +78,34 @@ class Law:
                 f"law {self.name} has no positive {quantity} for {where}: it was measured on "
                 f"{self.range_text() or 'an unstated range'}; choose another with --law."
             )
+        self._refuse_unusable(quantity, value, x)
         return value
+
+    def _evaluate(self, formula: Formula, x: Mapping[str, Any]) -> Any:
+        """The formula's value, finite; a law read from a file may have constants that no number survives."""
+        for name in formula.inputs:
+            if x.get(name) is not None and not _usable(name, x[name]):
+                raise ForescaleError(f"law {self.name} needs {name} as a number above 0; got {x[name]!r}.")
+        try:
+            value = formula.evaluate(x)
+        except ForescaleError:
+            raise
+        except (ArithmeticError, ValueError, TypeError, KeyError) as error:
+            raise ForescaleError(f"law {self.name} has no value of {formula.quantity} here ({_said(error)}).") from None
+        if isinstance(value, complex) or not _everywhere(abs(value) < math.inf):
+            raise ForescaleError(f"law {self.name} has no finite {formula.quantity} here: choose another with --law.")
+        return value
+
+    def _refuse_unusable(self, quantity: str, value: Any, x: Mapping[str, Any]) -> None:
+        """No AdamW run trains at a learning rate of 1, or where one step takes a weight to or past 0."""
+        if quantity == "learning_rate" and self.kind != "rule" and not _everywhere(value < 1):
+            raise ForescaleError(f"law {self.name} asks for a learning_rate of 1 or more: it has no meaning for AdamW.")
+        rate = x.get("learning_rate")
+        if quantity == "weight_decay" and rate is not None and not _everywhere(value * rate < 1):
+            raise ForescaleError(
+                f"law {self.name} asks for a weight_decay of 1 / learning_rate or more: every step would take all of "
+                "a weight; choose another with --law."
+            )
 
     def formula(self, quantity: str) -> Formula:
         """The formula of `quantity`; raise `ForescaleError` naming what the law does predict."""
@@ -101,16 +129,40 @@ class Law:
                 beyond[axis] = low / value if value > 0 else float("inf")
         return beyond
 
+    @property
+    def label(self) -> str:
+        """What tells the law: its name in the catalog, or the path of its file."""
+        return self.name if self.origin == "catalog" else self.origin
+
     def range_text(self) -> str:
         """The measured range in words; '' where none is stated."""
         return ", ".join(f"{SYMBOLS.get(axis, axis)} {_span(axis, *ends)}" for axis, ends in self.range.items())
 
 
 def _span(axis: str, low: float, high: float) -> str:
-    shown_low, shown_high = (f"{v:.3g}" if axis == "compute" else humanize(v) for v in (low, high))
+    shown_low, shown_high = spell(axis, low), spell(axis, high)
     if low == 0:
         return f"up to {shown_high}"
     return shown_low if shown_low == shown_high else f"{shown_low} to {shown_high}"
+
+
+def spell(variable: str, value: float) -> str:
+    """A variable's value as the field writes it: 7B tokens, 1e+20 FLOPs, a width of 4096."""
+    if variable == "width":
+        return f"{value:.0f}"
+    return f"{value:.3g}" if variable == "compute" else humanize(value)
+
+
+def _usable(name: str, value: Any) -> bool:
+    """Whether an input is a number (or an array) above 0; a sparsity may be 0."""
+    try:
+        return _everywhere(value >= 0 if name == "sparsity" else value > 0)
+    except (TypeError, AttributeError):
+        return False
+
+
+def _said(error: Exception) -> str:
+    return {OverflowError: "a number too large", ZeroDivisionError: "a division by zero"}.get(type(error), str(error))
 
 
 def _everywhere(condition: Any) -> bool:

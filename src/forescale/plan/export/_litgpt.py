@@ -8,8 +8,9 @@ Checked: 0.5.13 really instantiated: its own parser, arguments, optimizer groups
 from __future__ import annotations
 
 from forescale.errors import ForescaleError
-from forescale.plan.export._notes import init_not_carried, late_warmup, model_is_yours, ranks
+from forescale.plan.export._notes import decays_vectors, init_not_carried, late_warmup, model_is_yours, ranks
 from forescale.plan.export._render import Item, yaml_lines
+from forescale.plan.export._shape import model_notes
 from forescale.plan.export._values import Draft, Note, Numbers, remark, whole
 
 
@@ -48,7 +49,8 @@ def _notes(n: Numbers) -> tuple[Note, ...]:
     return (
         init_not_carried(n, "litgpt hard-codes sqrt(2 / (5 * width)), and less for output projections"),
         _offset(n),
-        remark("weight decay reaches every parameter, norms and embeddings too."),
+        *model_notes(n, (), {}, "your model_name or model_config decides on it"),
+        decays_vectors(),
         model_is_yours(n, "model_name or model_config"),
         ranks(n),
     )

@@ -2,16 +2,18 @@
 
 Bridge takes the weight decay of a run from the scheduler, and its optimizer helpers default that one to 0.033 and the
 minimum learning rate to a tenth of the peak: so both places and the minimum are written, and no helper is called.
-Checked: not instantiated (needs GPUs); fields by sources at 067f987df (2026-08-22) and in the Megatron-LM classes that
-these extend, whose scheduler was run step by step with the exported values.
+Checked: Bridge itself was not run (it needs GPUs): its fields were looked up in its sources at 067f987df (2026-08-22)
+and in the Megatron-LM classes that these extend; the scheduler class run step by step is Megatron-LM's.
 """
 
 from __future__ import annotations
 
+from forescale.plan.export._megatron_model import megatron_notes
 from forescale.plan.export._notes import late_warmup, model_is_yours, ranks
 from forescale.plan.export._render import Item, python_assignments
-from forescale.plan.export._sizes import sizes
+from forescale.plan.export._shape import WHERE, dense, sizes
 from forescale.plan.export._values import Draft, Numbers, remark
+from forescale.workload import Shape
 
 
 def draft(n: Numbers) -> Draft:
@@ -26,12 +28,12 @@ def draft(n: Numbers) -> Draft:
         "    return config",
         "",
         "",
-        "# YOUR MODEL: pass apply() the ConfigContainer of a recipe in megatron.bridge.recipes, then call pretrain().",
+        "# YOUR MODEL: pass apply() the ConfigContainer of a recipe in megatron.bridge.recipes, of a family with plain GPT",
+        "# layers (Llama's, Qwen's), then call pretrain().",
     ]
     notes = (
         *late_warmup(n, "Megatron-Bridge"),
-        remark("biases and one-dimensional parameters (norms) are exempt from weight decay in Megatron."),
-        remark("model.init_method_std is divided by sqrt(2 * layers) for the output projections of each layer."),
+        *megatron_notes(n, "model.init_method_std", "the recipe that apply() is given decides on the rest"),
         remark("the same fields serve NeMo 2.0 users: NVIDIA's migration guide maps NeMo 2.0 to Megatron-Bridge."),
         model_is_yours(n, "the recipe that apply() is given"),
         ranks(n),
@@ -71,14 +73,7 @@ def _scheduler(n: Numbers) -> dict[str, Item]:
 
 
 def _train(n: Numbers) -> dict[str, Item]:
-    names = {
-        "layers": "model.num_layers",
-        "width": "model.hidden_size",
-        "ffn_width": "model.ffn_hidden_size",
-        "heads": "model.num_attention_heads",
-        "kv_heads": "model.num_query_groups",
-        "head_dim": "model.kv_channels",
-    }
+    shape = dense(n)
     return {
         "train.train_iters": n.steps,
         "train.train_samples": Item(None, "excludes train_iters"),
@@ -88,5 +83,33 @@ def _train(n: Numbers) -> dict[str, Item]:
         "model.seq_length": n.seq_len,
         "dataset.seq_length": n.seq_len,
         "model.init_method_std": n.init_std,
-        **sizes(n, names),
+        **({} if shape is None else _sizes(shape) | _structure(shape)),
+    }
+
+
+def _sizes(shape: Shape) -> dict[str, Item]:
+    names = {
+        "layers": "model.num_layers",
+        "width": "model.hidden_size",
+        "ffn_width": "model.ffn_hidden_size",
+        "heads": "model.num_attention_heads",
+        "kv_heads": "model.num_query_groups",
+        "head_dim": "model.kv_channels",
+        "vocab": "model.vocab_size",
+    }
+    return sizes(shape, names)
+
+
+def _structure(shape: Shape) -> dict[str, Item]:
+    biases = shape.o_bias and shape.ffn_bias
+    return {
+        "model.gated_linear_unit": Item(shape.gated, WHERE),
+        "model.normalization": Item("RMSNorm" if shape.norm == "rms" else "LayerNorm", WHERE),
+        "model.qk_layernorm": Item(shape.qk_norm == "head", WHERE),
+        "model.add_bias_linear": Item(biases, WHERE),
+        "model.add_qkv_bias": Item(shape.qkv_bias or biases, WHERE),
+        "model.softmax_type": Item("learnable" if shape.sinks else "vanilla", "workload shape: attention sinks or none"),
+        "model.share_embeddings_and_output_weights": Item(shape.tied, WHERE),
+        "model.position_embedding_type": Item("rope" if shape.positions is None else "learned_absolute", WHERE),
+        "model.num_moe_experts": Item(None, WHERE),
     }

@@ -13,6 +13,7 @@ import math
 
 from forescale.plan.export._notes import init_not_carried, ranks
 from forescale.plan.export._render import Item, shell_array
+from forescale.plan.export._shape import model_notes
 from forescale.plan.export._values import Draft, Note, Numbers, loss, remark, whole
 
 REFERENCE_BATCH = 2**19  # tokens; B_REF in base_train.py
@@ -55,7 +56,6 @@ def _flags(n: Numbers) -> dict[str, Item]:
 
 def _notes(n: Numbers) -> tuple[Note, ...]:
     scale = math.sqrt(whole(n.batch_tokens.value) / REFERENCE_BATCH)
-    shape = n.workload.shape
     return (
         *((loss("the cosine decay becomes linear: nanochat has no other."),) if n.schedule != "linear" else ()),
         loss(
@@ -74,10 +74,18 @@ def _notes(n: Numbers) -> tuple[Note, ...]:
         ),
         loss(f"grad_clip {n.clip.value} is not carried: nanochat does not clip gradients."),
         init_not_carried(n, "nanochat fixes the initialization in nanochat/gpt.py"),
-        loss(
-            "the model is not carried: nanochat's own has no other size than its depth, and the plan was made for "
-            + ("another shape." if shape is not None else f"{n.workload.params:g} parameters.")
-        ),
+        *_model(n),
         remark("--target-param-data-ratio is overridden by --num-iterations for the length of the run."),
         ranks(n),
+    )
+
+
+def _model(n: Numbers) -> tuple[Note, ...]:
+    if n.workload.shape is not None:
+        return model_notes(n, (), {}, "nanochat's own model has no other size than its depth")
+    return (
+        loss(
+            "the model is not carried: nanochat's own has no other size than its depth, and the plan was made for "
+            f"{n.workload.params:g} parameters."
+        ),
     )

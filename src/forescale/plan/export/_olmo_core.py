@@ -1,14 +1,16 @@
 """OLMo-core 3.0.0 (`ai2-olmo-core`), as Python.
 
 Batches are in tokens, also per rank. Both schedulers end at 10 % of the peak unless `alpha_f` is written, which it is.
+Every matrix gets `init_std`: `InitMethod.normal`, without a value of its own for the embedding.
 The batch size is constant: OLMo's batch size callback would multiply the learning rate by the square root of the ratio.
 Checked: 3.0.0 really instantiated: optimizer groups, scheduler step by step, duration.
 """
 
 from __future__ import annotations
 
-from forescale.plan.export._notes import model_is_yours, ranks
+from forescale.plan.export._notes import decays_vectors, model_is_yours, ranks
 from forescale.plan.export._render import Item, python_assignments, python_kwargs
+from forescale.plan.export._shape import model_notes
 from forescale.plan.export._values import Draft, Note, Numbers, remark, whole
 
 SCHEDULERS = {"linear": "LinearWithWarmup", "cosine": "CosWithWarmup"}
@@ -21,6 +23,7 @@ def draft(n: Numbers) -> Draft:
     lines = [
         "from typing import Any",
         "",
+        "from olmo_core.nn.transformer import InitMethod",
         f"from olmo_core.optim import AdamWConfig, {name}, SchedulerUnits",
         "from olmo_core.train import Duration",
         "",
@@ -35,6 +38,7 @@ def draft(n: Numbers) -> Draft:
         "        units=SchedulerUnits.steps,",
         "    )",
         *python_assignments(_fields(n)),
+        "    config.model.init_method = InitMethod.normal  # init_std for every matrix",
         f"    config.trainer.max_duration = Duration.steps({n.steps.value})  # {n.steps.comment}",
         "    return config",
         "",
@@ -52,6 +56,7 @@ def _fields(n: Numbers) -> dict[str, Item]:
         "config.data_loader.global_batch_size": n.batch_tokens,
         "config.dataset.sequence_length": n.seq_len,
         "config.model.init_std": n.init_std,
+        "config.model.embedding_init_std": Item(None, "as init_std"),
     }
 
 
@@ -62,8 +67,9 @@ def _notes(n: Numbers) -> tuple[Note, ...]:
             "OLMo-core counts steps from 1: the warmup is the plan's, the decay runs one step ahead of it, and the "
             f"last step (of {steps}) runs at final_lr_ratio = {n.min_ratio.value} of the peak."
         ),
-        remark("weight decay reaches every parameter; OLMo's own scripts exempt embeddings by OptimGroupOverride."),
-        remark("model.init_std is one of several: model.init_method and model.embedding_init_std stay as they are."),
+        decays_vectors(),
+        remark("OLMo's own scripts exempt embeddings from weight decay by OptimGroupOverride; this file does not."),
+        *model_notes(n, (), {}, "the config that apply() is given decides on it"),
         model_is_yours(n, "the config that apply() is given"),
         ranks(n),
     )

@@ -7,11 +7,10 @@ Checked: 0.3.0 and `main` at that commit really instantiated: configs, optimizer
 
 from __future__ import annotations
 
-from forescale.plan.export._notes import init_not_carried, model_is_yours, ranks
+from forescale.plan.export._notes import decays_vectors, init_not_carried, model_is_yours, ranks
 from forescale.plan.export._render import Item, python_kwargs
-from forescale.plan.export._values import Draft, Note, Numbers, remark
-
-LLAMA_INIT_STD = 0.02  # hard-coded in torchtitan/models/*/__init__.py
+from forescale.plan.export._shape import model_notes
+from forescale.plan.export._values import Draft, Note, Numbers
 
 
 def draft_030(n: Numbers) -> Draft:
@@ -72,10 +71,13 @@ def _draft(n: Numbers, filename: str, batch: dict[str, Item]) -> Draft:
 
 
 def _notes(n: Numbers) -> tuple[Note, ...]:
-    where = "param_init in the model's config sets it; torchtitan's own models use 0.02, and 1.0 for most embeddings"
-    carried = n.init_std.value == LLAMA_INIT_STD
+    init = (
+        "param_init functions in the model's config set it; torchtitan's own models use 0.02, less for projections that "
+        "are scaled with depth, width^-0.5 for the output and 1.0 for most embeddings"
+    )
     return (
-        remark(f"init_std {n.init_std.value}: {where}.") if carried else init_not_carried(n, where),
-        remark("weight decay reaches every parameter, norms and embeddings too; a ParamGroupConfig can exempt some."),
+        init_not_carried(n, init),
+        *model_notes(n, (), {}, "the configuration that apply() is given decides on it"),
+        decays_vectors(),
         model_is_yours(n, "the configuration that apply() is given"),
     )
