@@ -3,6 +3,7 @@
     PYTHONPATH=src python benchmarks/check_exports.py --target torchtitan            (in an environment with the package)
     PYTHONPATH=src python benchmarks/check_exports.py --target lingua --checkout DIR --commit ID       (others)
 
+The plan has the shape of Llama 3 8B. What a level of checking means is in docs/concepts/exports.md.
 Prints one line a check and exits with 1 on a mismatch; a target that is not there is reported as such. Results are
 merged into benchmarks/results/check_exports.json. Learning rates are compared as shares of the peak: with our schedule,
 and with the deviation that the exported file's notes state (a warmup that starts at 0, a decay one step ahead).
@@ -22,14 +23,17 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "tests" / "plan" / "export"), str(ROOT / "benchmarks")]
 
-from export_fixtures import build_plan, schedule_factor  # noqa: E402
+from export_fixtures import build_plan, llama_shape, schedule_factor  # noqa: E402
 
+import export_checkouts as checkouts  # noqa: E402
 import export_trainers as trainers  # noqa: E402
+from export_common import Run  # noqa: E402
 from forescale.plan.export import TARGETS, export  # noqa: E402
 
 STEPS, WARMUP, ACCUMULATION = 397, 37, 4
 PLANS = (("linear", 0.0), ("cosine", 0.1))
 SCHEDULED, SOURCE, KEYS = "instantiated + scheduler", "scheduler and keys from source", "key table only"
+BASE_CLASSES = "fields and scheduler of Megatron-LM's base classes; Megatron-Bridge itself not run"
 
 
 def same(kind: str, step: int, ratio: float) -> float:
@@ -53,7 +57,7 @@ def counted_from_one(kind: str, step: int, ratio: float) -> float:
 class Check:
     """How one target is checked: `run(export, checkout)` gives what the trainer holds and its learning rates."""
 
-    run: Callable[[Any, Path | None], trainers.Run]
+    run: Callable[[Any, Path | None], Run]
     stated: Callable[[str, int, float], float]  # the factor on the peak that the export's notes promise
     level: str
     package: str | None = None  # None: needs a checkout
@@ -71,11 +75,11 @@ CHECKS: dict[str, Check] = {
     "olmo-core": Check(run=trainers.olmo_core, stated=counted_from_one, level=SCHEDULED, package="ai2-olmo-core"),
     # JAX computes schedules in single precision.
     "levanter": Check(run=trainers.levanter, stated=from_zero, level=SCHEDULED, package="levanter", tolerance=1e-6),
-    "megatron-lm": Check(run=trainers.megatron_lm, stated=from_zero, level=SOURCE),
-    "megatron-bridge": Check(run=trainers.megatron_bridge, stated=from_zero, level=SOURCE),
-    "nanotron": Check(run=trainers.nanotron, stated=from_zero, level=SOURCE),
-    "lingua": Check(run=trainers.lingua, stated=from_zero, level=SOURCE),
-    "nanochat": Check(run=trainers.nanochat, stated=same, level=SOURCE, plans=(("linear", 0.0), ("linear", 0.1))),
+    "megatron-lm": Check(run=checkouts.megatron_lm, stated=from_zero, level=SOURCE),
+    "megatron-bridge": Check(run=checkouts.megatron_bridge, stated=from_zero, level=BASE_CLASSES),
+    "nanotron": Check(run=checkouts.nanotron, stated=from_zero, level=SOURCE),
+    "lingua": Check(run=checkouts.lingua, stated=from_zero, level=SOURCE),
+    "nanochat": Check(run=checkouts.nanochat, stated=same, level=SOURCE, plans=(("linear", 0.0), ("linear", 0.1))),
 }
 
 
@@ -104,7 +108,7 @@ def check(name: str, checkout: Path | None) -> Report | None:
         print(f"--   {name}: {'no checkout given' if how.package is None else 'not installed'}")
         return None
     for kind, ratio in how.plans:
-        plan = build_plan(schedule=kind, final_lr_ratio=ratio, accumulation=ACCUMULATION)
+        plan = build_plan(schedule=kind, final_lr_ratio=ratio, accumulation=ACCUMULATION, shape=llama_shape())
         run = how.run(export(plan, name), checkout)
         _compare_values(report, kind, run)
         _compare_rates(report, kind, ratio, run, how)
@@ -121,13 +125,13 @@ def _here(how: Check, checkout: Path | None) -> bool:
     return True
 
 
-def _compare_values(report: Report, kind: str, run: trainers.Run) -> None:
+def _compare_values(report: Report, kind: str, run: Run) -> None:
     for what, (got, wanted) in run.values.items():
         report.values += 1
         report.add(f"{kind}: {what}", got == wanted, f"{got!r}" + ("" if got == wanted else f", not {wanted!r}"))
 
 
-def _compare_rates(report: Report, kind: str, ratio: float, run: trainers.Run, how: Check) -> None:
+def _compare_rates(report: Report, kind: str, ratio: float, run: Run, how: Check) -> None:
     peak = run.peak
     factors = [lr / peak for lr in run.learning_rates]
     plan = max(abs(f - same(kind, i, ratio)) for i, f in enumerate(factors))

@@ -1,4 +1,4 @@
-"""Measured optima of six public sweeps by five labs, in one shape: non-vocabulary N, tokens, best batch and learning rate.
+"""Measured optima of five labs in one shape: non-vocabulary N, tokens, best batch and learning rate.
 
 Which cells count:
 - A best value at the end of its sweep bounds the optimum on one side only: the cell is left out for that quantity
@@ -12,8 +12,8 @@ Which cells count:
   8 x) end 0.07 and 0.02 % above the same with lr 4e-3, the sweep's lowest: these two are at the end.
 - misfitting: about three rates per (N, D), 2 to 2.5 times apart, batch 1.05M, kept from 10 tokens per parameter and 1000
   steps on. Most best rates are the highest tried, and left out.
-- Hagele (Schaipp's runs): 124M in all, 84.9M non-vocabulary, batch 0.1M; best rate per horizon and schedule, of cosine and
-  of linear or 1-sqrt cool-downs over at least a fifth of the run, three rates or more.
+- Hagele (Schaipp's runs): 124M in all, 84.9M non-vocabulary, batch 0.1M; best rate per horizon and schedule, of cosine
+  to (nearly) zero and of linear or 1-sqrt cool-downs over at least a fifth of the run, three rates or more.
 - Step Law: geometric means of lr and batch over the runs within 0.25 % of the cell's best (the authors' filter): smoother
   than the best run alone. Dense cells for dense laws, cells of experts for laws of experts.
 """
@@ -131,10 +131,11 @@ def misfitting(data: Path) -> Optima:
 def hagele(data: Path) -> Optima:
     """Best peak rate of each horizon and schedule at 124M."""
     runs = pl.read_csv(data / "lr-scheduling-hagele" / "runs.csv")
-    cosine, cooled = pl.col("scheduler") == "cos", pl.col("wsd_fract_decay") >= 0.2
+    cosine = (pl.col("scheduler") == "cos") & pl.col("cos_final_lr").is_between(0, 1e-5)
+    cooled = (pl.col("scheduler") == "wsd") & (pl.col("wsd_fract_decay") >= 0.2)
+    cooldown = pl.format("{} {}", pl.col("decay_type").fill_null("linear"), "wsd_fract_decay")
     runs = runs.filter(pl.col("parameters") == 123_587_328, cosine | cooled).with_columns(
-        N=pl.lit(HAGELE_N),
-        schedule=pl.when(cosine).then(pl.lit("cos")).otherwise(pl.format("{} {}", pl.col("decay_type").fill_null("linear"), "wsd_fract_decay")),
+        N=pl.lit(HAGELE_N), schedule=pl.when(cosine).then(pl.lit("cos")).otherwise(cooldown)
     )
     keys = ("N", "total_tokens", "tokens_per_step", "schedule")
     return _best_rates("Hagele", runs, *keys, rate="peak_lr", loss="final_val_loss")

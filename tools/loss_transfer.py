@@ -13,13 +13,13 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+from labs import LEAST_TOKENS_PER_PARAM, MARIN_VOCABULARY, MARIN_WIDTHS
 from numpy.typing import NDArray
 from step_law_fits import cells
 
 from forescale.laws import Law, law, names
 
 Array = NDArray[np.float64]
-LEAST_TOKENS_PER_PARAM = 10
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,13 +81,11 @@ def _porian(data: Path) -> Runs:
 
 
 def _marin(data: Path) -> Runs:
-    folder = data / "marin-optimizer-sweep"
-    shapes = pl.read_csv(folder / "speedrun_results.csv").filter(pl.col("path").str.starts_with("adamw_llama_scaling/"))
-    sizes = shapes.select(pl.col("path").str.split("/").list.last().alias("model_size"), "model_size_params")
-    best = pl.read_csv(folder / "best_configs.csv").filter(optimizer="adamw").join(sizes, on="model_size")
-    nominal = pl.col("model_size").str.strip_suffix("m").cast(pl.Float64) * 1e6
-    tokens = best.with_columns((20 * nominal * pl.col("chinchilla_multiple")).alias("tokens"))
-    return _columns(tokens, "model_size_params", "model_size_params", "tokens", "min_loss")
+    best = pl.read_csv(data / "marin-optimizer-sweep" / "best_configs.csv").filter(optimizer="adamw")
+    width = np.array([MARIN_WIDTHS[size] for size in best["model_size"]], dtype=float)
+    layers = 512 * width**2
+    tokens = 20 * layers * best["chinchilla_multiple"].to_numpy()
+    return _runs(layers + 2 * MARIN_VOCABULARY * width, layers, tokens, best["min_loss"].to_numpy())
 
 
 def _hagele(data: Path) -> Runs:

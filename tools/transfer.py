@@ -1,10 +1,10 @@
 """How far the catalog's laws are from other labs' measured optima, in octaves (log2), every lab counting once.
 
 For each lab the mean square of log2(predicted / observed) over its cells (`labs` says which count); then the root of the
-mean over labs. A law's learning rate is compared at the lab's batch: where the law predicts a batch of its own, its rate is
-moved along Step Law's ridge (0.44 octaves an octave of batch), as a plan moves it; otherwise a difference of batch would
-count as an error of the rate. The ridge was measured on runs within 2 % of the best, about two octaves of batch: cells whose
-batch is farther from the law's are left out. A law is not judged on what it was fitted on or chosen by (`OWN`).
+mean over labs. A law's learning rate is compared at the lab's batch: where the law predicts a batch (in a known unit), its
+rate is moved along Step Law's ridge (0.44 octaves an octave of batch), as a plan moves it; otherwise a difference of batch
+would count as an error of the rate. The ridge was measured on runs within 2 % of the best, about two octaves of batch:
+cells whose batch is farther from the law's are left out. A law is not judged on what it was fitted on or chosen by (`OWN`).
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ Array = NDArray[np.float64]
 QUANTITIES = ("learning_rate", "batch_tokens")
 INPUTS = {"params", "tokens", "compute", "flops_per_token", "tokens_per_param", "active_share", "loss"}
 STEP_LAW = {"Step Law sweep", "Step Law experts"}
+NOUNS = {"learning_rate": "learning rates", "batch_tokens": "batches"}
 FAR = 2.0  # octaves of batch
 OWN = {
     "step-law": STEP_LAW,
@@ -57,20 +58,22 @@ class Transfer:
     @property
     def measured_on(self) -> str:
         """One line for the catalog."""
-        listed = ", ".join(f"{lab} x{b:.2f} ({len(self.by_lab[lab])} cells)" for lab, b in self.biases.items())
-        at = ", at the lab's batch" if self.quantity == "learning_rate" and "batch_tokens" in self.law.predicts else ""
-        remarks = "".join(f"; {r}" for r in _remarks(self.law, self.quantity))
+        parts = [f"{lab} x{bias:.2f} ({len(self.by_lab[lab])})" for lab, bias in self.biases.items()]
+        listed = ", ".join([parts[0].replace(")", " cells)"), *parts[1:]])
+        at = " at the lab's batch" if self.quantity == "learning_rate" and _has_batch(self.law) else ""
+        remarks = "".join(f"; {r}" for r in self._remarks())
         return f"{listed}: geometric-mean ratio of predicted to observed{at}, rms over labs{remarks}"
 
-
-def _remarks(judged: Law, quantity: str) -> list[str]:
-    inputs = judged.formula(quantity).inputs
-    remarks = {
-        "C = 6 N D": "compute" in inputs,
-        "N without the head": judged.params_means == "non-vocabulary and head",
-        "given the measured loss": "loss" in inputs,
-    }
-    return [text for text, holds in remarks.items() if holds]
+    def _remarks(self) -> list[str]:
+        inputs, experts = self.law.formula(self.quantity).inputs, "Step Law experts" in self.by_lab
+        remarks = {
+            "dense models only": self.law.experts == "moe" and not experts,
+            "dense models but the experts": self.law.experts == "moe" and experts,
+            "C = 6 N D": "compute" in inputs,
+            "N without the head": self.law.params_means == "non-vocabulary and head",
+            "given the measured loss": "loss" in inputs,
+        }
+        return [text for text, holds in remarks.items() if holds]
 
 
 def hyperparameter_transfer(data: Path) -> Iterator[Transfer]:
@@ -107,9 +110,14 @@ def octaves_off(judged: Law, quantity: str, o: Optima, *, at_their_batch: bool =
 
 def _batch_octaves(judged: Law, o: Optima) -> Array:
     """log2 of the lab's batch over the law's own; 0 where it has none."""
-    if "batch_tokens" not in judged.predicts:
+    if not _has_batch(judged):
         return np.zeros_like(o.params)
     return np.log2(o.batch_tokens / judged.predict("batch_tokens", **variables(judged, o)))
+
+
+def _has_batch(judged: Law) -> bool:
+    """Whether the law predicts a batch, in a unit that is known."""
+    return "batch_tokens" in judged.predicts and judged.formula("batch_tokens").evidence != "unverified"
 
 
 def variables(judged: Law, o: Optima) -> dict[str, Any]:
@@ -149,12 +157,12 @@ def coverage_note(data: Path, name: str) -> str:
     labs, parts = all_labs(data), []
     for quantity in QUANTITIES:
         shares = coverage(transfer(law(name), quantity, labs), labs)
-        mean = np.mean([a / b for a, b in shares.values()])
-        listed = ", ".join(f"{lab} {a} of {b}" for lab, (a, b) in shares.items())
-        parts.append(f"of the best {quantity.replace('_', ' ')} {100 * mean:.0f} % (mean over labs: {listed})")
+        mean = np.mean([inside / cells for inside, cells in shares.values()])
+        listed = ", ".join(f"{lab} {inside} of {cells}" for lab, (inside, cells) in shares.items())
+        parts.append(f"{100 * mean:.0f} % of their best {NOUNS[quantity]} (mean over labs: {listed})")
     return (
-        f"The 80 % intervals, with the error on other labs' runs, hold {' and '.join(parts)}; the same cells set the "
-        "intervals' width, and a few labs are no sample of all."
+        f"On the other labs' cells, the 80 % intervals hold {' and '.join(parts)}. The same cells set the width; the "
+        "errors are mostly one bias for each lab, of either sign, so another lab's runs can all lie outside."
     )
 
 

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 from math import exp, log
+from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 
 from forescale.errors import ForescaleError
 from forescale.laws import law, names
+from forescale.laws._conventions import conventions
 from forescale.laws._load import CATALOG
 from forescale.plan._choose import default_laws
 from forescale.workload import Workload
@@ -304,3 +307,27 @@ def test_open_ended_ranges_have_no_lower_end() -> None:
     assert kaplan.range_text().endswith("up to 1B")
     assert kaplan.outside({"params": 1e6}) == {}
     assert kaplan.outside({"params": 2e9}) == pytest.approx({"params": 2.0})
+
+
+@pytest.mark.parametrize(
+    ("name", "column"),
+    [("beta2", "beta2"), ("epsilon", "epsilon"), ("grad_clip", "max_grad_norm"), ("warmup_steps", "warmup")],
+)
+def test_conventions_span_the_marin_sweeps_best_runs(name: str, column: str, data: Path) -> None:
+    found = conventions()[name]
+    best = pl.read_csv(data / "marin-optimizer-sweep" / "best_configs.csv").filter(optimizer="adamw")[column]
+    assert len(best) == 14
+    assert found.low is not None
+    assert found.high is not None
+    assert found.low <= best.min() <= best.max() <= found.high  # type: ignore[operator]
+
+
+def test_a_conventions_first_clause_says_what_speaks_against_it() -> None:
+    # Tables show a reason up to its first ";".
+    for name in ("beta2", "epsilon", "grad_clip", "warmup_steps"):
+        assert "Marin" in conventions()[name].reason.split(";")[0]
+
+
+def test_only_losses_of_next_token_prediction_are_nats_per_token() -> None:
+    for name in ("farseer", "sparse-vit", "sparse-t5"):
+        assert "not" in law(name).formula("loss").unit

@@ -1,20 +1,27 @@
 from __future__ import annotations
 
+import csv
+import re
 import sys
+from math import log2
 from pathlib import Path
+from statistics import geometric_mean
 
 import numpy as np
 import polars as pl
 import pytest
 
-from forescale.laws import law
+from forescale.laws import Law, law
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tools"))
 
 import derive_constants
+import labs
 import loss_fits
 import step_law_fits
 import transfer
+
+Cell = tuple[float, float, float, float]  # N, D, batch in tokens, learning rate
 
 
 @pytest.fixture(scope="module")
@@ -76,8 +83,8 @@ def test_lingle_fit() -> None:
     assert fits["batch_tokens"][0] == pytest.approx([np.log(0.365), 0.050, 0.574], abs=1e-3)
 
 
-def test_transfer_to_another_lab() -> None:
-    # facts/hp-laws.md 2.5: octaves rms and geometric mean of predicted over observed.
+def test_transfer_to_lingles_optima() -> None:
+    # facts/hp-laws.md 2.5: octaves rms and geometric mean of predicted over observed, rates at each law's own batch.
     table = {
         ("step-law", "learning_rate"): (0.70, 0.71),
         ("step-law", "batch_tokens"): (0.91, 0.56),
@@ -90,10 +97,162 @@ def test_transfer_to_another_lab() -> None:
         ("power-lines", "batch_tokens"): (0.71, 1.5),
         ("zhou-2026", "learning_rate"): (1.32, 0.52),
     }
-    got = {(j.name, q): (octaves, bias) for j, q, octaves, bias, _ in transfer.hyperparameter_transfer()}
-    for key, (octaves, bias) in table.items():
-        assert got[key][0] == pytest.approx(octaves, abs=0.006)
-        assert got[key][1] == pytest.approx(bias, rel=0.02)
+    optima = labs.lingle()
+    typed = optima.where(optima.tokens < 1e10)
+    assert len(typed.params) == 18
+    for (name, quantity), (octaves, bias) in table.items():
+        off = transfer.octaves_off(law(name), quantity, typed, at_their_batch=False)
+        assert np.sqrt((off**2).mean()) == pytest.approx(octaves, abs=0.006)
+        assert 2 ** off.mean() == pytest.approx(bias, rel=0.02)
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8") as file:
+        return list(csv.DictReader(line for line in file if not line.startswith("#")))
+
+
+def typed_lingle() -> list[Cell]:
+    table = rows(Path(transfer.__file__).with_name("lingle_optima.csv"))
+    cells = [tuple(float(r[c]) for c in ("params", "tokens", "batch_tokens", "learning_rate")) for r in table]
+    return [*cells, (4.7e9, 1e11, 2**21, 2.44e-4)]  # type: ignore[list-item]
+
+
+def typed_marin() -> list[Cell]:
+    # The lowest losses of the released ablations, read by eye: N = 512 h^2, D = 20 N times the multiple, sequences of 4096.
+    small, middle, large = (512 * h * h for h in (512, 768, 1024))
+    table = [(small, 1, 128, 8), (small, 2, 128, 8), (small, 4, 128, 8), (small, 8, 256, 8), (middle, 1, 128, 8)]
+    table += [(middle, 2, 128, 4), (middle, 4, 256, 8), (middle, 8, 256, 4)]
+    table += [(large, multiple, 256, 4) for multiple in (1, 2, 4, 8)]
+    return [(N, 20 * N * m, 4096 * sequences, lr / 1e3) for N, m, sequences, lr in table]
+
+
+def best_rates(found: dict[tuple[object, ...], dict[float, float]]) -> list[Cell]:
+    """Cells (N, D, B, ...) that tried three rates or more and were best at an inner one."""
+    cells: list[Cell] = []
+    for (N, D, B, *_), losses in found.items():
+        best = min(sorted(losses), key=lambda lr: losses[lr])
+        if len(losses) >= 3 and min(losses) < best < max(losses):
+            cells.append((N, D, B, best))  # type: ignore[arg-type]
+    return cells
+
+
+def typed_misfitting(data: Path) -> list[Cell]:
+    found: dict[tuple[object, ...], dict[float, float]] = {}
+    for r in rows(data / "misfitting" / "scaling_results_last_ckpt_only.csv"):
+        N, D, steps = float(r["N_no_emb"]), float(r["D"]), float(r["total_steps"])
+        if D >= 10 * N and steps >= 1000:
+            lowest(found.setdefault((N, D, 2**20), {}), float(r["peak_lr"]), float(r["loss"]))
+    return best_rates(found)
+
+
+def typed_hagele(data: Path) -> list[Cell]:
+    found: dict[tuple[object, ...], dict[float, float]] = {}
+    for r in rows(data / "lr-scheduling-hagele" / "runs.csv"):
+        cooled = r["scheduler"] == "wsd" and float(r["wsd_fract_decay"] or 0) >= 0.2
+        cosine = r["scheduler"] == "cos" and 0 <= float(r["cos_final_lr"] or -1) <= 1e-5
+        if r["parameters"] == "123587328" and (cooled or cosine):
+            schedule = "cos" if cosine else (r["decay_type"] or "linear", r["wsd_fract_decay"])
+            key = (84_934_656, float(r["total_tokens"]), 102400, schedule)
+            lowest(found.setdefault(key, {}), float(r["peak_lr"]), float(r["final_val_loss"]))
+    return best_rates(found)
+
+
+def lowest(losses: dict[float, float], rate: float, loss: float) -> None:
+    losses[rate] = min(loss, losses.get(rate, loss))
+
+
+def typed_step_law(data: Path) -> list[Cell]:
+    found: dict[tuple[float, float], list[tuple[float, float, float]]] = {}
+    for r in rows(data / "step-law" / "dense_lr_bs_loss.csv"):
+        key = (float(r["N"]), float(r["D"]))
+        found.setdefault(key, []).append((float(r["smooth loss"]), 2048 * float(r["bs"]), float(r["lr"])))
+    cells: list[Cell] = []
+    for (N, D), runs in found.items():
+        near = [run for run in runs if run[0] < 1.0025 * min(runs)[0]]
+        cells.append((N, D, geometric_mean(b for _, b, _ in near), geometric_mean(lr for *_, lr in near)))
+    return cells
+
+
+# The published formulas at (N, D), with C = 6 N D.
+FORMULAS = {
+    "step-law": (lambda N, D: 1.79 * N**-0.713 * D**0.307, lambda N, D: 0.58 * D**0.571),  # noqa: ARG005
+    "deepseek": (lambda N, D: 0.3118 * (6 * N * D) ** -0.125, lambda N, D: 0.2920 * (6 * N * D) ** 0.3271),
+}
+
+
+@pytest.mark.parametrize("name", FORMULAS)
+def test_transfer_by_a_second_route(name: str, data: Path) -> None:
+    # The released tables and the published formulas once more, without polars, numpy or the catalog's constants.
+    rate, batch = FORMULAS[name]
+    found = {
+        "Lingle": typed_lingle(),
+        "Marin": typed_marin(),
+        "misfitting": typed_misfitting(data),
+        "Hagele": typed_hagele(data),
+    }
+    if name != "step-law":
+        found["Step Law sweep"] = typed_step_law(data)
+
+    off: dict[str, list[float]] = {}
+    for lab, cells in found.items():
+        for N, D, B, lr in cells:
+            away = log2(B / batch(N, D))
+            if abs(away) <= 2 and not (lab == "Marin" and lr == 0.004):
+                off.setdefault(lab, []).append(log2(rate(N, D) / lr) + 0.44 * away)
+    check(law(name), "learning_rate", off)
+
+    smallest = {"Lingle": 2**15, "Marin": 128 * 4096, "Step Law sweep": 0}
+    tuned = {lab: [c for c in found[lab] if c[2] > smallest[lab] and c[0] != 4.7e9] for lab in smallest if lab in found}
+    check(law(name), "batch_tokens", {lab: [log2(batch(c[0], c[1]) / c[2]) for c in cs] for lab, cs in tuned.items()})
+
+
+def check(judged: Law, quantity: str, off: dict[str, list[float]]) -> None:
+    error = judged.transfer_errors[quantity]
+    squares = [sum(e * e for e in octaves) / len(octaves) for octaves in off.values()]
+    assert error.octaves == pytest.approx((sum(squares) / len(squares)) ** 0.5, abs=0.0051)
+    listed = re.findall(r"([A-Z][\w ]+|misfitting) x([\d.]+) \((\d+)", error.measured_on)
+    assert [lab for lab, *_ in listed] == list(off)
+    for (_, bias, count), octaves in zip(listed, off.values(), strict=True):
+        assert int(count) == len(octaves)
+        assert float(bias) == pytest.approx(2 ** (sum(octaves) / len(octaves)), abs=0.0051)
+
+
+def test_no_law_is_judged_on_what_it_was_fitted_on(data: Path) -> None:
+    for error in transfer.hyperparameter_transfer(data):
+        swept = any(lab.startswith("Step Law") for lab in error.by_lab)
+        if "Step Law" in error.law.fitted_on or error.law.name in ("step-law", "step-law-moe", "schaipp"):
+            assert not swept
+        if error.law.name == "lingle":
+            assert "Lingle" not in error.by_lab
+            assert swept
+
+
+def test_marins_models_have_the_tokens_of_their_run_names(data: Path) -> None:
+    # The run names give whole 1e9 tokens, 20 N times the multiple: 130M has 134M parameters outside the vocabulary.
+    best = pl.read_csv(data / "marin-optimizer-sweep" / "ablations.csv", infer_schema_length=None)
+    for r in best.filter(optimizer="adamw", changed_param="Baseline").iter_rows(named=True):
+        N = 512 * labs.MARIN_WIDTHS[r["model_size"]] ** 2
+        assert int(20 * N * r["chinchilla_multiple"] / 1e9) == r["tokens_B_from_run_name"]
+
+
+def test_interval_of_the_default_law_on_other_labs(data: Path) -> None:
+    # The note's counts by a second route: the covariance's quadratic form in (1, ln N, ln D), the catalog's octaves.
+    note = next(n for n in law("step-law").notes if n.startswith("On the other labs' cells"))
+    rate, batch = FORMULAS["step-law"]
+    covariance = np.array(law("step-law").formula("learning_rate").covariance)
+    octaves = law("step-law").transfer_errors["learning_rate"].octaves
+    cells = {"Lingle": typed_lingle(), "misfitting": typed_misfitting(data), "Hagele": typed_hagele(data)}
+    cells["Marin"] = [c for c in typed_marin() if c[3] > 0.004]
+    for lab, found in cells.items():
+        inside = count = 0
+        for N, D, B, lr in found:
+            away = log2(B / batch(N, D))
+            slope = np.array([1, np.log(N), np.log(D)])
+            sd = np.hypot(np.sqrt(slope @ covariance @ slope), octaves * np.log(2))
+            if abs(away) <= 2:
+                count += 1
+                inside += abs(np.log(rate(N, D) / lr) + 0.44 * away * np.log(2)) < 1.2816 * sd
+        assert f"{lab} {inside} of {count}" in note.split(" and ")[0]
 
 
 def test_our_refit_of_chinchilla_agrees_with_epochs(data: Path, epoch: loss_fits.Fit) -> None:

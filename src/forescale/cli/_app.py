@@ -7,6 +7,7 @@ from cyclopts import App, CycloptsError
 from forescale.cli._laws import laws
 from forescale.cli._plan import plan
 from forescale.cli._score import score
+from forescale.errors import ForescaleError
 
 
 def app() -> App:
@@ -28,6 +29,8 @@ def one_sentence(error: Exception) -> str | None:
     """What cyclopts found wrong with the options, as one line; None for any other exception."""
     if not isinstance(error, CycloptsError):
         return None
+    if isinstance(error.__cause__, ForescaleError):
+        return str(error.__cause__)
     return f"{' '.join(str(error).split())} `forescale --help` lists the commands, `forescale COMMAND --help` their options."
 
 

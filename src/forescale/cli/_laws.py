@@ -5,11 +5,14 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from forescale.cli._options import Flag
+
 if TYPE_CHECKING:
+    from forescale.cli._console import Column
     from forescale.laws import Formula, Law
 
 
-def laws(name: str | None = None, /, *, json: bool = False, plot: bool = True) -> None:
+def laws(name: str | None = None, /, *, json: Flag = False, plot: bool = True) -> None:
     """List the laws, or show one with its constants, conditions, measured range, source and a plot.
 
     Parameters
@@ -48,27 +51,31 @@ def _print_json(document: object) -> None:
 
 
 def _list(listed: list[Law]) -> None:
-    from rich.console import Console
-    from rich.table import Table
+    from forescale.cli._console import make_console, make_table
 
-    console = Console()
+    console = make_console()
     for kind, title in (
         ("hyperparameters", "hyperparameter laws"),
         ("rule", "rules that scale a reference run"),
         ("loss", "loss laws"),
     ):
-        table = Table(
-            box=None, pad_edge=False, header_style="bold", title=title, title_justify="left", title_style="bold"
+        table, _ = make_table(
+            console, _columns(), [_row(o) for o in listed if o.kind == kind], title=title, title_style="bold"
         )
-        for column in ("law", "predicts", "models", "measured on", "evidence"):
-            table.add_column(column, no_wrap=column in ("law", "models"), overflow="fold")
-        for one in (o for o in listed if o.kind == kind):
-            table.add_row(
-                one.name, ", ".join(one.predicts), one.experts, one.range_text() or "not stated", _evidence(one)
-            )
         console.print(table)
         console.print()
     console.print("unverified laws are used only when named; `forescale laws NAME` shows one.")
+
+
+def _columns() -> tuple[Column, ...]:
+    from forescale.cli._console import Column
+
+    folds = {"predicts": 18, "measured on": 18, "evidence": 12}
+    return tuple(Column(name=n, fold=folds.get(n, 0)) for n in ("law", "predicts", "models", "measured on", "evidence"))
+
+
+def _row(law: Law) -> tuple[str, ...]:
+    return law.name, ", ".join(law.predicts), law.experts, law.range_text() or "not stated", _evidence(law)
 
 
 def _evidence(law: Law) -> str:
@@ -82,10 +89,11 @@ def _evidence(law: Law) -> str:
 
 
 def _show(law: Law, plot: bool) -> None:
-    from rich.console import Console
     from rich.text import Text
 
-    console = Console(highlight=False)
+    from forescale.cli._console import make_console
+
+    console = make_console()
     console.print(Text.assemble((law.title, "bold"), f"  ({law.name}, {law.kind}, {law.experts} models, {law.origin})"))
     place = f", {law.source.place}" if law.source.place else ""
     console.print(Text(f"{law.source.paper}, {law.source.reference}{place} [{law.source.evidence}]"))

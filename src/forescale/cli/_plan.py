@@ -3,29 +3,26 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-from cyclopts import Parameter
-
+from forescale.cli._options import Flag, Number, OptionalFile, OptionalWhole, Texts, Whole, whole
+from forescale.cli._outputs import check_destinations, write
 from forescale.errors import ForescaleError
 from forescale.quantities import parse_quantity
 
 if TYPE_CHECKING:
-    from forescale.plan import Plan, Request
+    from forescale.plan import Plan, Request, Sizes
     from forescale.plan.export import Export
     from forescale.workload import Shape
-
-# A leading hyphen is taken as part of the number, so that `--params -7B` is told what is wrong with it.
-Number = Annotated[str | None, Parameter(allow_leading_hyphen=True)]
 
 
 def plan(
     *,
     params: Number = None,
     active_params: Number = None,
-    config: Path | None = None,
+    config: OptionalFile = None,
     shape: str | None = None,
     tokens: Number = None,
     tokens_per_param: Number = None,
@@ -33,23 +30,23 @@ def plan(
     unique_tokens: Number = None,
     seq_len: Number = None,
     sparsity: float = 0.0,
-    devices: int = 1,
-    micro_batch: int = 1,
+    devices: Whole = 1,
+    micro_batch: Whole = 1,
     batch: Number = None,
     learning_rate: Number = None,
     weight_decay: Number = None,
-    warmup_steps: int | None = None,
+    warmup_steps: OptionalWhole = None,
     schedule: str = "linear",
     final_lr_ratio: float | None = None,
     batch_rule: str = "landscape",
-    law: list[str] | None = None,
+    law: Texts = None,
     reference: str | None = None,
     export: str | None = None,
-    out: Path | None = None,
-    strict: bool = False,
-    explain: bool = False,
-    json: bool = False,
-    picture: Path | None = None,
+    out: OptionalFile = None,
+    strict: Flag = False,
+    explain: Flag = False,
+    json: Flag = False,
+    picture: OptionalFile = None,
 ) -> None:
     """Choose every hyperparameter of a pretraining run, with reasons, intervals and the cost of being wrong.
 
@@ -74,7 +71,7 @@ def plan(
     unique_tokens
         Tokens before repetition, if the data repeats.
     seq_len
-        Tokens per sequence (default: the config's maximum, else 4096).
+        Tokens per sequence (default: the config's maximum, at most 8192; else 4096).
     sparsity
         Share of the weights fixed at zero.
     devices
@@ -113,26 +110,14 @@ def plan(
     picture
         Also draw the choice and its rivals on the landscape of loss: a .png, .svg or .pdf file.
     """
-    from forescale.plan import Request, Sizes, make_plan
+    from forescale.plan import make_plan
 
-    sizes = Sizes(
-        params=_quantity(params, "--params"),
-        active_params=_quantity(active_params, "--active-params"),
-        tokens=_quantity(tokens, "--tokens"),
-        tokens_per_param=_quantity(tokens_per_param, "--tokens-per-param"),
-        compute=_quantity(compute, "--compute"),
-        unique_tokens=_quantity(unique_tokens, "--unique-tokens"),
-        seq_len=_whole(seq_len, "--seq-len"),
-        sparsity=sparsity,
-        config=config,
-        shape=None if shape is None else _shape(shape),
-    )
-    request = Request(
+    quantities = _quantities(locals())
+    sizes = _sizes(quantities, seq_len, sparsity, config, shape)
+    request = _request(
+        quantities,
         laws=tuple(law or ()),
         reference=_pairs(reference or "", "--reference"),
-        batch_tokens=_quantity(batch, "--batch"),
-        learning_rate=_quantity(learning_rate, "--learning-rate"),
-        weight_decay=_quantity(weight_decay, "--weight-decay"),
         warmup_steps=warmup_steps,
         schedule=schedule,
         final_lr_ratio=final_lr_ratio,
@@ -140,58 +125,126 @@ def plan(
         devices=devices,
         micro_batch=micro_batch,
     )
-    if out is not None and export is None:
-        raise ForescaleError("--out is the file of an export: give --export TARGET as well.")
-    if strict and export is None:
-        raise ForescaleError("--strict judges an export: give --export TARGET as well.")
-    if json and explain:
-        raise ForescaleError("--json and --explain are two ways to print the plan: give one of them.")
+    _check_laws(request.laws, quantities)
+    _check_outputs(export, out, strict=strict, explain=explain, json=json)
+    check_destinations({"--out": out, "--picture": picture}, _inputs(config, request.laws))
     if picture is not None:
         from forescale.plots import picture_format
 
         picture_format(picture)  # refuses another suffix before any work is done
     made = make_plan(sizes.workload(_loss_law(request)), request)
     exported = None if export is None else _export(made, export, strict)
+    drawn = None if picture is None else _draw(made, picture)
     _print(made, exported, out, explain=explain, json=json)
-    if picture is not None:
-        from forescale.plots import plan_map, save
+    _write(exported, out, drawn, picture, quiet=json)
 
-        save(plan_map(made), picture)
-        print(f"forescale: wrote {picture}", file=sys.stderr)
+
+def _quantities(options: Mapping[str, Any]) -> dict[str, float | None]:
+    """The options that are numbers, read; option -> number, None where it was not given."""
+    names = ("params", "active_params", "tokens", "tokens_per_param", "compute", "unique_tokens", "batch")
+    names = (*names, "learning_rate", "weight_decay")
+    return {name: _quantity(options[name], f"--{name.replace('_', '-')}") for name in names}
+
+
+def _sizes(
+    quantities: Mapping[str, float | None], seq_len: str | None, sparsity: float, config: Path | None, shape: str | None
+) -> Sizes:
+    from forescale.plan import Sizes
+
+    names = ("params", "active_params", "tokens", "tokens_per_param", "compute", "unique_tokens")
+    given: dict[str, Any] = {name: quantities[name] for name in names}
+    return Sizes(
+        **given,
+        seq_len=None if seq_len is None else whole(seq_len, "--seq-len"),
+        sparsity=sparsity,
+        config=config,
+        shape=None if shape is None else _shape(shape),
+    )
+
+
+def _request(quantities: Mapping[str, float | None], **chosen: Any) -> Request:
+    from forescale.plan import Request
+
+    return Request(
+        batch_tokens=quantities["batch"],
+        learning_rate=quantities["learning_rate"],
+        weight_decay=quantities["weight_decay"],
+        **chosen,
+    )
+
+
+def _check_laws(laws: Sequence[str], quantities: Mapping[str, float | None]) -> None:
+    """Refuse a law named for what the user gives as a number, and one that is named twice."""
+    options = {"batch_tokens": "batch", "timescale": "weight_decay"}
+    for text in laws:
+        quantity, equals, name = text.rpartition("=")
+        if not name or (equals and not quantity):
+            raise ForescaleError(f"--law takes NAME or quantity=NAME; got {text!r}.")
+        if laws.count(text) > 1:
+            raise ForescaleError(f"--law {text} stands there twice: give it once.")
+        option = options.get(quantity, quantity)
+        if quantities.get(option) is not None:
+            raise ForescaleError(
+                f"--{option.replace('_', '-')} and --law {text} both fix the {quantity}: give one of them."
+            )
+
+
+def _check_outputs(export: str | None, out: Path | None, *, strict: bool, explain: bool, json: bool) -> None:
+    if out is not None and export is None:
+        raise ForescaleError("--out is the file of an export: give --export TARGET as well.")
+    if strict and export is None:
+        raise ForescaleError("--strict judges an export: give --export TARGET as well.")
+    if json and explain:
+        raise ForescaleError("--json and --explain are two ways to print the plan: give one of them.")
+    if explain and export is not None and out is None:
+        raise ForescaleError("--explain and --export both print: give the export a file with --out FILE.")
+
+
+def _inputs(config: Path | None, laws: Sequence[str]) -> list[Path]:
+    """The files that this plan reads."""
+    files = [Path(name) for text in laws if (name := text.rpartition("=")[2]).endswith(".toml")]
+    return files if config is None else [*files, config, config / "config.json"]
+
+
+def _draw(made: Plan, picture: Path) -> bytes:
+    from forescale.plots import picture_bytes, plan_map
+
+    return picture_bytes(plan_map(made), picture)
 
 
 def _print(made: Plan, exported: Export | None, out: Path | None, *, explain: bool, json: bool) -> None:
     from forescale.cli import _render_plan as render
 
-    if exported is not None:
-        for note in exported.notes:
-            print(f"forescale: {exported.target}: {note}", file=sys.stderr)
-        if out is None and not json:
-            print(exported.text, end="")
-            return
-        if out is not None:
-            _write(out, exported.text)
+    for note in () if exported is None else exported.notes:
+        print(f"forescale: {'not exported: ' if note.loss else ''}{note.message}", file=sys.stderr)
     if json:
         render.print_json(made, exported)
+    elif exported is not None and out is None:
+        print(exported.text, end="")
     elif explain:
         render.print_explanation(made)
     else:
         render.print_plan(made)
-    if exported is not None and out is not None and not json:
-        print(f"\nwrote {out} ({exported.target} {exported.version})")
+    if sys.stdout is not None:
+        sys.stdout.flush()  # what cannot be printed fails here, before a file is written
+
+
+def _write(
+    exported: Export | None, out: Path | None, drawn: bytes | None, picture: Path | None, *, quiet: bool
+) -> None:
+    """Write the files, now that nothing can fail but the disk; `quiet` keeps standard output free of words."""
+    if exported is not None and out is not None:
+        done = write(out, exported.text.encode())
+        said = f"{done} {out} ({exported.target} {exported.version})"
+        print(f"forescale: {said}" if quiet else f"\n{said}", file=sys.stderr if quiet else sys.stdout)
+    if drawn is not None and picture is not None:
+        print(f"forescale: {write(picture, drawn)} {picture}", file=sys.stderr)
 
 
 def _export(made: Plan, target: str, strict: bool) -> Export:
     from forescale.plan.export import export
 
     return export(made, target, strict=strict)
-
-
-def _write(path: Path, text: str) -> None:
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise ForescaleError(f"{path} cannot be written: {error.strerror or error}.") from None
 
 
 def _loss_law(request: Request) -> Any:
@@ -209,25 +262,20 @@ def _quantity(text: str | None, name: str) -> float | None:
     return None if text is None else parse_quantity(text, name)
 
 
-def _whole(text: str | None, name: str) -> int | None:
-    value = _quantity(text, name)
-    if value is None:
-        return None
-    if value != int(value):
-        raise ForescaleError(f"{name} must be a whole number; got {text}.")
-    return int(value)
-
-
 def _pairs(text: str, name: str) -> dict[str, float]:
     return {key: parse_quantity(value, f"{name} {key}") for key, value in _split(text, name)}
 
 
 def _split(text: str, name: str) -> Iterable[tuple[str, str]]:
+    seen: set[str] = set()
     for item in filter(None, (part.strip() for part in text.split(","))):
         key, equals, value = item.partition("=")
         if not equals:
             raise ForescaleError(f"{name} takes key=value pairs with commas between them; got {item!r}.")
-        yield key.strip(), value.strip()
+        if (key := key.strip()) in seen:
+            raise ForescaleError(f"{name} gives {key} twice: give it once.")
+        seen.add(key)
+        yield key, value.strip()
 
 
 def _shape(text: str) -> Shape:
@@ -243,7 +291,7 @@ def _shape(text: str) -> Shape:
             raise ForescaleError(f"--shape knows {', '.join(sorted(known))}; got {key!r}.")
         flag = {"true": True, "false": False}.get(value.lower())
         values[key] = (
-            convert[key](value) if key in convert else flag if flag is not None else _whole(value, f"--shape {key}")
+            convert[key](value) if key in convert else flag if flag is not None else whole(value, f"--shape {key}")
         )
     if missing := [k for k in ("layers", "width", "heads", "vocab") if k not in values]:
         raise ForescaleError(f"--shape needs layers, width, heads and vocab; missing are {', '.join(missing)}.")

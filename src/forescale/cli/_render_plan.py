@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
+from math import log2
 from typing import TYPE_CHECKING
 
-from rich.console import Console
 from rich.padding import Padding
-from rich.table import Table
 from rich.text import Text
 
+from forescale.cli._console import Column, left_out, make_console, make_table
 from forescale.quantities import humanize
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from forescale.plan import Axis, Plan
     from forescale.plan.export import Export
     from forescale.recipe import Value
@@ -36,14 +38,14 @@ def print_json(plan: Plan, exported: Export | None) -> None:
             "version": exported.version,
             "filename": exported.filename,
             "text": exported.text,
-            "notes": [str(n) for n in exported.notes],
+            "notes": [{"message": n.message, "loss": n.loss} for n in exported.notes],
         }
     print(json.dumps(document, indent=2, allow_nan=False))
 
 
 def print_plan(plan: Plan) -> None:
     """The recipe, what being wrong costs, the other laws, and the cautions."""
-    console = Console()
+    console = make_console()
     console.print(Text(_headline(plan), style="bold"))
     console.print()
     _print_recipe(console, plan)
@@ -51,9 +53,9 @@ def print_plan(plan: Plan) -> None:
     console.print()
     console.print(Text.assemble(("loss ", "bold"), _loss(plan)))
     console.print()
-    console.print(_plateau_table(plan))
+    _print_plateau(console, plan)
     console.print()
-    console.print(_alternatives_table(plan))
+    _print_alternatives(console, plan)
     console.print()
     for warning in plan.warnings:
         console.print(Text.assemble(("! ", "yellow"), (f"{warning.code}: ", "bold"), warning.message))
@@ -61,7 +63,7 @@ def print_plan(plan: Plan) -> None:
 
 def print_explanation(plan: Plan) -> None:
     """One block a number: value, interval, formula, source and range."""
-    console = Console(highlight=False)
+    console = make_console()
     console.print(Text(_headline(plan), style="bold"))
     for number, (name, value) in enumerate(_values(plan), start=1):
         low_high = _interval(name, value)
@@ -69,9 +71,11 @@ def print_explanation(plan: Plan) -> None:
         console.print(Text(f"   why    {value.reason}"))
         if low_high:
             console.print(Text(f"   range  {low_high}   [{value.interval}]"))
-        console.print(Text(f"   law    {value.law} ({value.evidence})" + _measured_text(value)))
+        console.print(
+            Text(f"   law    {value.law}{f' ({value.evidence})' if value.evidence else ''}" + _measured_text(value))
+        )
     console.print(Text("\nplateau", style="bold"), Text(f"[{plan.plateau.source}]"))
-    console.print(_plateau_table(plan))
+    _print_plateau(console, plan)
     for warning in plan.warnings:
         console.print(Text.assemble(("! ", "yellow"), (f"{warning.code}: ", "bold"), warning.message))
 
@@ -126,18 +130,26 @@ def _brief(value: Value) -> str:
     return reason.split(";")[0] if value.law == "convention" else reason
 
 
-def _plateau_table(plan: Plan) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold", title="what being wrong costs", title_justify="left")
-    rows = (("learning_rate", plan.plateau.learning_rate), ("batch_tokens", plan.plateau.batch_tokens))
-    table.add_column("")
-    for band in rows[0][1].bands:
-        table.add_column(f"within {band.loss_gap_percent:g} % of loss", no_wrap=True)
-    factors = sorted({cost.factor for _, axis in rows for cost in axis.costs})
-    for factor in factors:
-        table.add_column(f"x {factor:g}", justify="right")
-    for name, axis in rows:
-        table.add_row(name, *_axis_cells(name, axis, factors))
-    return table
+def _print_plateau(console: Console, plan: Plan) -> None:
+    axes = (("learning_rate", plan.plateau.learning_rate), ("batch_tokens", plan.plateau.batch_tokens))
+    factors = sorted({cost.factor for _, axis in axes for cost in axis.costs})
+    # The far factors go first, then the near ones, then the wider band.
+    far = {factor: 2 + round(abs(log2(factor))) for factor in factors}
+    bands = axes[0][1].bands
+    columns = [
+        Column(name=""),
+        *(Column(name=f"within {b.loss_gap_percent:g} % of loss", drop=int(i > 0)) for i, b in enumerate(bands)),
+        *(Column(name=f"x {factor:g}", justify="right", drop=far[factor]) for factor in factors),
+    ]
+    rows = [[name, *_axis_cells(name, axis, factors)] for name, axis in axes]
+    _print_table(console, columns, rows, "what being wrong costs")
+
+
+def _print_table(console: Console, columns: Sequence[Column], rows: Sequence[Sequence[str]], title: str) -> None:
+    table, dropped = make_table(console, columns, rows, title=title)
+    console.print(table)
+    if dropped:
+        console.print(Text(left_out(dropped), style="dim"))
 
 
 def _axis_cells(name: str, axis: Axis, factors: Sequence[float]) -> list[str]:
@@ -146,24 +158,26 @@ def _axis_cells(name: str, axis: Axis, factors: Sequence[float]) -> list[str]:
     return bands + [costs.get(factor, "unknown") for factor in factors]
 
 
-def _alternatives_table(plan: Plan) -> Table:
-    table = Table(
-        box=None, pad_edge=False, header_style="bold", title="what other laws would choose", title_justify="left"
-    )
-    table.add_column("law", no_wrap=True)
-    table.add_column("learning_rate", justify="right")
-    table.add_column("batch_tokens", justify="right")
-    table.add_column("expected loss gap", justify="right")
-    table.add_column("measured here?")
-    table.add_column("note", ratio=1, overflow="fold")
+ALTERNATIVES = (
+    Column(name="law"),
+    Column(name="learning_rate", justify="right"),
+    Column(name="batch_tokens", justify="right"),
+    Column(name="expected loss gap", justify="right"),
+    Column(name="measured here?", fold=14, drop=1),
+    Column(name="note", fold=16, drop=2),
+)
+
+
+def _print_alternatives(console: Console, plan: Plan) -> None:
+    rows: list[list[str]] = []
     for a in plan.alternatives:
         gap = "unknown" if a.loss_gap_percent is None else f"+{a.loss_gap_percent:.2f} %"
         rate, batch = (
             "" if v is None else _show(n, v)
             for n, v in (("learning_rate", a.learning_rate), ("batch_tokens", a.batch_tokens))
         )
-        table.add_row(a.law, rate, batch, gap, _in_range(a.in_range, a.outside), a.note)
-    return table
+        rows.append([a.law, rate, batch, gap, _in_range(a.in_range, a.outside), a.note])
+    _print_table(console, ALTERNATIVES, rows, "what other laws would choose")
 
 
 def _loss(plan: Plan) -> str:

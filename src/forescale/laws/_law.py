@@ -162,7 +162,9 @@ def _usable(name: str, value: Any) -> bool:
 
 
 def _said(error: Exception) -> str:
-    return {OverflowError: "a number too large", ZeroDivisionError: "a division by zero"}.get(type(error), str(error))
+    if isinstance(error, ZeroDivisionError):
+        return "a division by zero"
+    return "a number too large" if isinstance(error, OverflowError) else str(error)
 
 
 def _everywhere(condition: Any) -> bool:

@@ -23,13 +23,19 @@ def picture_format(path: Path) -> str:
     return suffix
 
 
+def picture_bytes(axes: Axes, path: str | Path) -> bytes:
+    """The axes' figure in the format that the file's suffix names; `ForescaleError` for another suffix."""
+    figure: Any = axes.get_figure(root=True)
+    content = BytesIO()
+    figure.savefig(content, format=picture_format(Path(path)), dpi=DPI)
+    return content.getvalue()
+
+
 def save(axes: Axes, path: str | Path) -> None:
     """Write the axes' figure to a .png, .svg or .pdf file; `ForescaleError` for another suffix or where it cannot."""
     path = Path(path)
-    figure: Any = axes.get_figure(root=True)
-    content = BytesIO()  # drawn first, written after: an error leaves no half file behind
-    figure.savefig(content, format=picture_format(path), dpi=DPI)
+    content = picture_bytes(axes, path)  # drawn first, written after: an error leaves no half file behind
     try:
-        path.write_bytes(content.getvalue())
+        path.write_bytes(content)
     except OSError as error:
         raise ForescaleError(f"{path} cannot be written: {error.strerror or error}.") from None

@@ -41,7 +41,6 @@ class Workload:
     sparsity: float = 0.0  # share of the non-vocabulary weights fixed at zero
     max_seq_len: int | None = None  # the longest sequence that a config.json states
     shape: Shape | None = None
-    max_seq_len: int | None = None  # the longest sequence that the config allows
     source: str = "numbers"
 
     def __post_init__(self) -> None:
@@ -63,12 +62,12 @@ class Workload:
                 f"active_params must be at most params ({humanize(self.params)}); "
                 f"got {self.active_params:g}: active parameters are a part of all parameters."
             )
-        if self.unique_tokens is not None:
-            if not self.seq_len <= as_float(self.unique_tokens, "unique_tokens") <= self.tokens:
-                raise ForescaleError(
-                    f"unique_tokens must lie between one sequence ({self.seq_len}) and tokens "
-                    f"({humanize(self.tokens)}); got {self.unique_tokens:g}: leave it out if no token repeats."
-                )
+        least, unique = self.seq_len, self.unique_tokens
+        if unique is not None and not least <= as_float(unique, "unique_tokens") <= self.tokens:
+            raise ForescaleError(
+                f"unique_tokens must lie between one sequence ({least}) and tokens ({humanize(self.tokens)}); "
+                f"got {unique:g}: leave it out if no token repeats."
+            )
         if not 0 <= as_float(self.sparsity, "sparsity") < 1:
             raise ForescaleError(
                 f"sparsity is the share of weights that are zero, from 0 to below 1; got {self.sparsity:g}."

@@ -31,7 +31,7 @@ NAMES = [
     "nanotron",
     "lingua",
 ]
-LOSSY = {"litgpt", "nanochat"}
+LOSSY = set(NAMES) - {"huggingface", "olmo-core", "nanotron"}
 
 
 def exported(target: str, **changes: float) -> Export:
@@ -100,6 +100,7 @@ def test_the_header_states_the_version_workload_numbers_and_notes(target: str) -
         assert re.search(rf"{name} = \S+ \(bergsma-2025\)", head), name
     for note in result.notes:
         assert f"{'NOT EXPORTED' if note.loss else 'Note'}: {note.message}" in head
+        assert str(note) == (f"NOT EXPORTED: {note.message}" if note.loss else note.message)
     assert not re.search(r"/(work|home|tmp)/", result.text)
 
 
@@ -142,9 +143,25 @@ def test_the_model_is_the_users_where_the_plan_has_none(target: str) -> None:
 def test_a_shape_fills_the_sizes_that_the_target_has_keys_for(target: str) -> None:
     result = export(build_plan(shape=llama_shape()), target)
     values = leaves(result.text, result.filename)
-    for size in (32, 4096, 8):
+    for size in (32, 4096, 8, *((14336,) if target != "lingua" else ())):  # lingua's is reached by a multiplier
         assert size in values, size
-    assert (14336 in values) == (target != "lingua")
+    assert (128256 in values) == (target != "levanter")  # there the tokenizer decides
+
+
+@pytest.mark.parametrize("target", NAMES)
+def test_an_initial_std_that_misses_matrices_is_a_loss(target: str) -> None:
+    losses = [m for m in exported(target).losses if m.startswith("init_std 0.02 is ")]
+    assert bool(losses) == (target in LOSSY)
+    in_part = target in ("megatron-lm", "megatron-bridge", "lingua")
+    assert not losses or ("in part" in losses[0]) == in_part
+
+
+@pytest.mark.parametrize("target", NAMES)
+def test_a_shift_within_one_step_is_a_remark_that_says_so(target: str) -> None:
+    result = exported(target)
+    assert not any("step k" in m or "one step" in m for m in result.losses)
+    late = any("one step late" in m and "learning rate of 0" in m for m in result.remarks)
+    assert late == (target in {"megatron-lm", "megatron-bridge", "huggingface", "levanter", "nanotron", "lingua"})
 
 
 def test_the_default_ffn_width_is_that_of_the_shape() -> None:

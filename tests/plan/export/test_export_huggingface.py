@@ -39,6 +39,12 @@ def test_the_removed_warmup_ratio_is_not_written() -> None:
     assert isinstance(arguments["warmup_steps"], int)  # a float below 1 would be a ratio
 
 
+def test_a_plan_without_a_shape_has_no_model_of_its_own() -> None:
+    module = exported("linear", 0.0)
+    assert not hasattr(module, "model_config")
+    assert set(module.MODEL_CONFIG) == {"initializer_range", "max_position_embeddings"}
+
+
 def test_the_file_forces_no_device_and_no_precision() -> None:
     assert not {"use_cpu", "bf16", "fp16", "tf32"} & set(exported("linear", 0.0).ARGUMENTS)
 

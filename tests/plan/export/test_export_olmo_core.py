@@ -26,6 +26,11 @@ def test_the_final_ratio_is_written_since_its_default_is_a_tenth(schedule: str, 
     assert ("CosWithWarmup(" in text) == (schedule == "cosine")
 
 
+def test_every_matrix_gets_the_initial_std(linear_plan) -> None:
+    result = export(linear_plan, "olmo-core", strict=True)
+    assert "config.model.init_method = InitMethod.normal" in result.text
+
+
 def test_no_batch_callback_and_no_ladder(linear_plan) -> None:
     text = export(linear_plan, "olmo-core").text
     assert "BatchSizeScheduler" not in text
@@ -42,6 +47,7 @@ def test_numbers(linear_plan) -> None:
         "warmup": 37,
         "train_module.max_grad_norm": 1.0,
         "model.init_std": 0.02,
+        "model.embedding_init_std": None,
         "Duration.steps": 397,
     }
     assert {name: values[name] for name in expected} == expected

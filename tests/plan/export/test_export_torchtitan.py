@@ -55,10 +55,10 @@ def test_optimizer_and_schedule_are_the_plans(target: str) -> None:
     assert {name: values[name] for name in expected} == expected
 
 
-def test_another_init_std_than_torchtitans_own_is_a_loss() -> None:
-    assert not export(build_plan(), "torchtitan").losses
-    (message,) = export(build_plan(init_std=0.01), "torchtitan").losses
-    assert "init_std 0.01" in message
+@pytest.mark.parametrize("std", [0.01, 0.02])
+def test_the_init_std_is_a_loss_even_at_the_value_of_torchtitans_linear_layers(std: float) -> None:
+    (message,) = export(build_plan(init_std=std), "torchtitan").losses
+    assert f"init_std {std}" in message
     assert "param_init" in message
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import yaml
-from export_fixtures import LR, WEIGHT_DECAY, build_plan
+from export_fixtures import LR, WEIGHT_DECAY, build_plan, llama_shape
 
 from forescale.errors import ForescaleError
 from forescale.plan.export import export
@@ -66,6 +66,7 @@ def test_levanter_numbers(schedule: str, ratio: float) -> None:
             "beta1": 0.9,
             "beta2": 0.95,
             "epsilon": 1e-8,
+            "default_weight_decay_mask": False,  # its default exempts embeddings
             "max_grad_norm": 1.0,
         },
         "trainer": {"num_train_steps": 397, "train_batch_size": 512, "per_device_parallelism": 2},
@@ -82,6 +83,7 @@ def test_levanter_reads_a_warmup_of_at_most_one_as_a_share(warmup: int, steps: i
 
 def test_levanter_needs_a_model_type() -> None:
     assert "CHOOSE" in export(build_plan(), "levanter").text
+    assert parsed("levanter", shape=llama_shape())["model"]["type"] == "llama"
 
 
 @pytest.mark.parametrize(("schedule", "ratio"), [("linear", 0.0), ("cosine", 0.1)])
@@ -105,7 +107,7 @@ def test_nanotron_numbers(schedule: str, ratio: float) -> None:
     }
     assert config["optimizer"]["weight_decay"] == WEIGHT_DECAY
     assert config["optimizer"]["clip_grad"] == 1.0
-    assert config["model"] == {"init_method": {"std": 0.02}}
+    assert config["model"] == {"init_method": {"std": 0.02, "scaling_method": "NONE"}}
     assert config["parallelism"] == {"dp": 64}
     assert config["tokens"] == {
         "sequence_length": 8192,

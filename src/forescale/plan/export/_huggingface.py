@@ -7,21 +7,21 @@ Checked: 5.23.0 really instantiated; optimizer groups and scheduler as `Trainer`
 
 from __future__ import annotations
 
+from forescale.plan.export._hf_model import model_config, model_remarks, model_type
 from forescale.plan.export._notes import late_warmup, model_is_yours, ranks
 from forescale.plan.export._render import Item, python_entries
-from forescale.plan.export._sizes import sizes
 from forescale.plan.export._values import Draft, Numbers, remark
 
 
 def draft(n: Numbers) -> Draft:
-    """`ARGUMENTS`, `MODEL_CONFIG`, `SEQ_LEN` and `training_arguments(output_dir, **overrides)`."""
+    """`ARGUMENTS`, `training_arguments(output_dir, **overrides)`, `SEQ_LEN`, `MODEL_CONFIG`; `model_config()` of a shape."""
     lines = [
         "from __future__ import annotations",
         "",
         "from typing import TYPE_CHECKING, Any",
         "",
         "if TYPE_CHECKING:",
-        "    from transformers import TrainingArguments",
+        "    from transformers import PreTrainedConfig, TrainingArguments",
         "",
         "ARGUMENTS: dict[str, Any] = {",
         *python_entries(_arguments(n)),
@@ -29,9 +29,7 @@ def draft(n: Numbers) -> Draft:
         "",
         f"SEQ_LEN = {n.seq_len.value}  # tokens: TrainingArguments has no such key, pack your data to it",
         "",
-        "MODEL_CONFIG: dict[str, Any] = {  # YOUR MODEL: pass these to the config class of your model",
-        *python_entries(_model(n)),
-        "}",
+        *_model(n),
         "",
         "",
         "def training_arguments(output_dir: str, **overrides: Any) -> TrainingArguments:",
@@ -44,7 +42,8 @@ def draft(n: Numbers) -> Draft:
         *late_warmup(n, "Hugging Face"),
         remark("Trainer exempts biases and norms from weight decay."),
         remark(f"sequences must be packed to {n.seq_len.value} tokens: TrainingArguments has no sequence length."),
-        model_is_yours(n, "a model config and give it MODEL_CONFIG"),
+        *model_remarks(n),
+        model_is_yours(n, "model_config() or a config of your own that gets MODEL_CONFIG" if model_type(n) else _OWN),
         ranks(n),
     )
     return Draft(filename="forescale_huggingface.py", lines=lines, notes=notes)
@@ -79,14 +78,25 @@ def _scheduler(n: Numbers) -> tuple[str, dict[str, float]]:
     return "polynomial", {"lr_end": n.min_lr.value, "power": 1.0}
 
 
-def _model(n: Numbers) -> dict[str, Item]:
-    names = {
-        "layers": "num_hidden_layers",
-        "width": "hidden_size",
-        "ffn_width": "intermediate_size",
-        "heads": "num_attention_heads",
-        "kv_heads": "num_key_value_heads",
-        "head_dim": "head_dim",
-        "vocab": "vocab_size",
-    }
-    return {"initializer_range": n.init_std, "max_position_embeddings": n.seq_len, **sizes(n, names)}
+_OWN = "a model config and give it MODEL_CONFIG"
+
+
+def _model(n: Numbers) -> list[str]:
+    lines = [
+        "MODEL_CONFIG: dict[str, Any] = {  # YOUR MODEL: pass these to the config class of your model",
+        *python_entries(model_config(n)),
+        "}",
+    ]
+    if (name := model_type(n)) is None:
+        return lines
+    return [
+        *lines,
+        f'MODEL_TYPE = "{name}"  # workload shape: a transformers architecture with these parameters',
+        "",
+        "",
+        "def model_config(**overrides: Any) -> PreTrainedConfig:",
+        '    """The plan\'s model, with anything else (rotary base, token ids) as overrides."""',
+        "    from transformers import AutoConfig",
+        "",
+        "    return AutoConfig.for_model(MODEL_TYPE, **(MODEL_CONFIG | overrides))",
+    ]

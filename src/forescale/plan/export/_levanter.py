@@ -7,14 +7,14 @@ Checked: 1.2.dev1644 really instantiated (`TrainLmConfig`), its schedule step by
 
 from __future__ import annotations
 
-from forescale.plan.export._notes import late_warmup, model_is_yours, ranks
+from forescale.plan.export._notes import decays_vectors, init_not_carried, late_warmup, model_is_yours, ranks
 from forescale.plan.export._render import Item, yaml_lines
-from forescale.plan.export._sizes import sizes
-from forescale.plan.export._values import Draft, Numbers, remark, whole
+from forescale.plan.export._shape import PLAIN, WHERE, dense, model_notes, sizes
+from forescale.plan.export._values import Draft, Note, Numbers, whole
 
 
 def draft(n: Numbers) -> Draft:
-    """Sections `optimizer`, `trainer` and `model`; the model's type is left to the user, who must fill it in."""
+    """Sections `optimizer`, `trainer` and `model`; without a shape the user must fill in the model's type."""
     tree = {
         "optimizer": _optimizer(n),
         "trainer": {
@@ -22,20 +22,16 @@ def draft(n: Numbers) -> Draft:
             "train_batch_size": n.sequences,
             "per_device_parallelism": n.micro_sequences,
         },
-        "model": {
-            "type": Item(
-                "CHOOSE",
-                "YOUR MODEL: left out, levanter would train its default, a 7B Llama; sizes are named as for type llama",
-            ),
-            "seq_len": n.seq_len,
-            "initializer_range": n.init_std,
-            **_sizes(n),
-        },
+        "model": {**_model(n), "seq_len": n.seq_len, "initializer_range": n.init_std},
     }
     notes = (
         *late_warmup(n, "levanter"),
-        remark("levanter exempts norms, embeddings and biases from weight decay (default_weight_decay_mask)."),
-        model_is_yours(n, "model.type, tokenizer and data"),
+        init_not_carried(
+            n, "levanter 1.2 draws its models' weights by fan-in; initializer_range reaches no weight of type llama"
+        ),
+        decays_vectors(),
+        *_model_notes(n),
+        model_is_yours(n, "model.type (here llama)" if dense(n) else "model.type"),
         ranks(n),
     )
     return Draft(filename="forescale_levanter.yaml", lines=yaml_lines(tree), notes=notes)
@@ -53,6 +49,7 @@ def _optimizer(n: Numbers) -> dict[str, Item]:
         "beta1": n.beta1,
         "beta2": n.beta2,
         "epsilon": n.epsilon,
+        "default_weight_decay_mask": Item(False, "no exemption: by default embeddings would not decay"),
         "max_grad_norm": n.clip,
     }
 
@@ -65,13 +62,37 @@ def _warmup(n: Numbers) -> Item:
     return Item(share, f"a share of the run, rounded down to {n.warmup_steps} steps; {n.warmup.comment}")
 
 
-def _sizes(n: Numbers) -> dict[str, Item]:
-    names = {
-        "layers": "num_layers",
-        "width": "hidden_dim",
-        "ffn_width": "intermediate_dim",
-        "heads": "num_heads",
-        "kv_heads": "num_kv_heads",
-        "head_dim": "head_dim",
+NAMES = {
+    "layers": "num_layers",
+    "width": "hidden_dim",
+    "ffn_width": "intermediate_dim",
+    "heads": "num_heads",
+    "kv_heads": "num_kv_heads",
+    "head_dim": "head_dim",
+}
+YOUR_MODEL = "YOUR MODEL: left out, levanter would train its default, a 7B Llama"
+
+
+def _model(n: Numbers) -> dict[str, Item]:
+    shape = dense(n)
+    if shape is None:
+        return {"type": Item("CHOOSE", YOUR_MODEL)}
+    return {
+        "type": Item("llama", "YOUR MODEL: the keys below are those of type llama"),
+        **sizes(shape, NAMES),
+        "hybrid_norm": Item(shape.norms_per_layer == 4, "workload shape: norms before and after"),
+        "use_qk_norm": Item(shape.qk_norm == "head", WHERE),
+        "tie_word_embeddings": Item(shape.tied, WHERE),
     }
-    return sizes(n, names)
+
+
+def _model_notes(n: Numbers) -> tuple[Note, ...]:
+    shape = dense(n)
+    if shape is None:
+        return model_notes(n, (), {}, "model is left to you")
+    written = {
+        "norms_per_layer": 4 if shape.norms_per_layer == 4 else 2,
+        "qk_norm": "head" if shape.qk_norm == "head" else None,
+    }
+    where = "levanter's type llama has no such keys, and the tokenizer decides on the vocabulary"
+    return model_notes(n, {*NAMES, "tied"}, {**PLAIN, **written}, where)

@@ -31,9 +31,11 @@ def draft(n: Numbers) -> Draft:
         "# YOUR MODEL: pass apply() the ConfigContainer of a recipe in megatron.bridge.recipes, of a family with plain GPT",
         "# layers (Llama's, Qwen's), then call pretrain().",
     ]
+    shape = n.workload.shape
+    positions = None if shape is None or shape.positions is None else n.seq_len.value  # Bridge learns as many
     notes = (
         *late_warmup(n, "Megatron-Bridge"),
-        *megatron_notes(n, "model.init_method_std", "the recipe that apply() is given decides on the rest"),
+        *megatron_notes(n, "model.init_method_std", positions, "the recipe that apply() is given decides on the rest"),
         remark("the same fields serve NeMo 2.0 users: NVIDIA's migration guide maps NeMo 2.0 to Megatron-Bridge."),
         model_is_yours(n, "the recipe that apply() is given"),
         ranks(n),
@@ -108,7 +110,9 @@ def _structure(shape: Shape) -> dict[str, Item]:
         "model.qk_layernorm": Item(shape.qk_norm == "head", WHERE),
         "model.add_bias_linear": Item(biases, WHERE),
         "model.add_qkv_bias": Item(shape.qkv_bias or biases, WHERE),
-        "model.softmax_type": Item("learnable" if shape.sinks else "vanilla", "workload shape: attention sinks or none"),
+        "model.softmax_type": Item(
+            "learnable" if shape.sinks else "vanilla", "workload shape: attention sinks or none"
+        ),
         "model.share_embeddings_and_output_weights": Item(shape.tied, WHERE),
         "model.position_embedding_type": Item("rope" if shape.positions is None else "learned_absolute", WHERE),
         "model.num_moe_experts": Item(None, WHERE),

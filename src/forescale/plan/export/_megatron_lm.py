@@ -25,9 +25,12 @@ def draft(n: Numbers) -> Draft:
         "# YOUR MODEL: add the flags that are missing for the model, and those of tokenizer, data and parallelism; run",
         '#   torchrun ... pretrain_gpt.py "${FORESCALE_ARGS[@]}" "${YOUR_ARGS[@]}"',
     ]
+    positions = n.workload.shape and n.workload.shape.positions
     notes = (
         *late_warmup(n, "Megatron-LM"),
-        *megatron_notes(n, "--init-method-std", "Megatron-LM's flags for the rest are left to you, where it has any"),
+        *megatron_notes(
+            n, "--init-method-std", positions, "Megatron-LM's flags for the rest are left to you, where it has any"
+        ),
         model_is_yours(n, "the model's flags"),
         ranks(n),
     )

@@ -8,22 +8,23 @@ from forescale.plan.export._values import Note, Numbers, remark
 
 _CARRIED = frozenset(
     {"layers", "width", "heads", "kv_heads", "head_dim", "ffn_width", "vocab", "tied"}
-    | {"gated", "norm", "positions", "sinks", "qkv_bias"}
+    | {"gated", "norm", "sinks", "qkv_bias"}
 )
 
 
-def megatron_notes(n: Numbers, std: str, where: str) -> tuple[Note, ...]:
-    """Notes on weight decay, initialization (`std` is the target's key for it) and the model."""
+def megatron_notes(n: Numbers, std: str, positions: object, where: str) -> tuple[Note, ...]:
+    """Notes on weight decay, initialization (`std` is its key) and the model, with `positions` as the target has them."""
     return (
         remark("biases and one-dimensional parameters (norms) are exempt from weight decay in Megatron."),
         init_in_part(
-            n, f"Megatron divides {std} by sqrt(2 * layers) for the two output projections (attention, FFN) of each layer"
+            n,
+            f"Megatron divides {std} by sqrt(2 * layers) for the two output projections (attention, FFN) of each layer",
         ),
-        *_model(n, where),
+        *_model(n, positions, where),
     )
 
 
-def _model(n: Numbers, where: str) -> tuple[Note, ...]:
+def _model(n: Numbers, positions: object, where: str) -> tuple[Note, ...]:
     shape = dense(n)
     if shape is None:
         return model_notes(n, (), {}, f"{where} (mixtures of experts and latent attention need more than sizes)")
@@ -31,4 +32,4 @@ def _model(n: Numbers, where: str) -> tuple[Note, ...]:
     biases = shape.o_bias and shape.ffn_bias
     fixed = {**PLAIN, "qk_norm": "head" if shape.qk_norm == "head" else None, "o_bias": biases, "ffn_bias": biases}
     carried = _CARRIED - ({"qkv_bias"} if biases else set())
-    return model_notes(n, carried, fixed | {"qkv_bias": biases}, where)
+    return model_notes(n, carried, fixed | {"qkv_bias": biases, "positions": positions}, where)

@@ -3,15 +3,16 @@
 An unset `min_decay_lr` means "the peak", that is no decay, so it is always written; so are the start and the length of
 the decay, since nanotron would subtract both the warmup and a given start from the steps.
 The wheel 0.4 is much older than the repository: there Adam's keys lie in `optimizer` itself, without a factory.
+`scaling_method` would by default divide the initial std of output projections by sqrt(2 * layers): NONE is written.
 Checked: the config classes of that commit, and its learning rate function step by step; not the whole package.
 """
 
 from __future__ import annotations
 
-from forescale.plan.export._notes import late_warmup, model_is_yours, ranks
+from forescale.plan.export._notes import decays_vectors, late_warmup, model_is_yours, ranks
 from forescale.plan.export._render import Item, yaml_lines
-from forescale.plan.export._sizes import sizes
-from forescale.plan.export._values import Draft, Numbers, remark
+from forescale.plan.export._shape import PLAIN, WHERE, dense, model_notes, sizes
+from forescale.plan.export._values import Draft, Note, Numbers, remark
 
 REQUIRED = "required by nanotron, not part of the plan"
 
@@ -19,7 +20,7 @@ REQUIRED = "required by nanotron, not part of the plan"
 def draft(n: Numbers) -> Draft:
     """Sections `model`, `optimizer`, `parallelism` and `tokens`."""
     tree = {
-        "model": {"init_method": {"std": n.init_std}, **_model_config(n)},
+        "model": {"init_method": _init(n), **_model_config(n)},
         "optimizer": _optimizer(n),
         "parallelism": {"dp": Item(n.devices, "layout: data-parallel ranks")},
         "tokens": {
@@ -32,8 +33,8 @@ def draft(n: Numbers) -> Draft:
     your = "# YOUR MODEL: add model.model_config, tokenizer, data_stages, general, and parallelism.pp and .tp."
     notes = (
         *late_warmup(n, "nanotron"),
-        remark("weight decay reaches every parameter but those of optimizer.weight_decay_exclude_named_params."),
-        remark("init_method.std is divided by sqrt(2 * layers) for output projections (scaling_method)."),
+        decays_vectors(),
+        *_model_notes(n),
         remark("the keys are those of the repository: the 0.4 wheel has Adam's keys in optimizer itself."),
         model_is_yours(n, "model.model_config"),
         ranks(n),
@@ -72,14 +73,32 @@ def _scheduler(n: Numbers) -> dict[str, Item]:
     }
 
 
+def _init(n: Numbers) -> dict[str, Item]:
+    return {"std": n.init_std, "scaling_method": Item("NONE", "the same std for output projections")}
+
+
+NAMES = {
+    "layers": "num_hidden_layers",
+    "width": "hidden_size",
+    "ffn_width": "intermediate_size",
+    "heads": "num_attention_heads",
+    "kv_heads": "num_key_value_heads",
+    "vocab": "vocab_size",
+}
+
+
 def _model_config(n: Numbers) -> dict[str, dict[str, Item]]:
-    names = {
-        "layers": "num_hidden_layers",
-        "width": "hidden_size",
-        "ffn_width": "intermediate_size",
-        "heads": "num_attention_heads",
-        "kv_heads": "num_key_value_heads",
-        "vocab": "vocab_size",
-    }
-    config = sizes(n, names)
-    return {"model_config": config} if config else {}
+    shape = dense(n)
+    if shape is None:
+        return {}
+    llama = {"is_llama_config": Item(True, "tells nanotron's configs apart"), "max_position_embeddings": n.seq_len}
+    return {"model_config": llama | sizes(shape, NAMES) | {"tie_word_embeddings": Item(shape.tied, WHERE)}}
+
+
+def _model_notes(n: Numbers) -> tuple[Note, ...]:
+    shape = dense(n)
+    if shape is None:
+        return model_notes(n, (), {}, "model.model_config is left to you")
+    # Its heads have no size of their own; nor does its Llama read attention_bias.
+    fixed = {**PLAIN, "head_dim": shape.width / shape.heads}
+    return model_notes(n, {*NAMES, "tied"}, fixed, "the Llama that model_config describes in nanotron has no such keys")
