@@ -56,7 +56,8 @@ def make_table(
     natural = [max(_width(c.name), *(_width(row[i]) for row in cells), 0) for i, c in enumerate(columns)]
     kept = _kept(columns, natural, console.width - 2 * framed)
     widths = _widths(columns, natural, kept, console.width - 2 * framed)
-    table = Table(pad_edge=False, title_justify="left", **({"box": None, "header_style": "bold"} | style))
+    options: dict[str, Any] = {"box": None, "header_style": "bold"} | style
+    table = Table(pad_edge=False, title_justify="left", **options)
     for i in kept:
         column = columns[i]
         table.add_column(

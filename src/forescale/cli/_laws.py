@@ -70,8 +70,8 @@ def _list(listed: list[Law]) -> None:
 def _columns() -> tuple[Column, ...]:
     from forescale.cli._console import Column
 
-    folds = {"predicts": 18, "measured on": 18, "evidence": 12}
-    return tuple(Column(name=n, fold=folds.get(n, 0)) for n in ("law", "predicts", "models", "measured on", "evidence"))
+    folds = {"law": 0, "predicts": 18, "models": 0, "measured on": 18, "evidence": 12}
+    return tuple(Column(name=name, fold=fold) for name, fold in folds.items())
 
 
 def _row(law: Law) -> tuple[str, ...]:

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from forescale.cli._options import Flag, Number, OptionalFile, OptionalWhole, Texts, Whole, whole
+from forescale.cli._options import Flag, Number, OptionalFile, OptionalWhole, Texts, Whole
 from forescale.cli._outputs import check_destinations, write
+from forescale.cli._read_plan import read_pairs, read_quantities, read_request, read_sizes
 from forescale.errors import ForescaleError
-from forescale.quantities import parse_quantity
 
 if TYPE_CHECKING:
-    from forescale.plan import Plan, Request, Sizes
+    from forescale.plan import Plan, Request
     from forescale.plan.export import Export
-    from forescale.workload import Shape
 
 
 def plan(
@@ -112,12 +111,12 @@ def plan(
     """
     from forescale.plan import make_plan
 
-    quantities = _quantities(locals())
-    sizes = _sizes(quantities, seq_len, sparsity, config, shape)
-    request = _request(
+    quantities = read_quantities(locals())
+    sizes = read_sizes(quantities, seq_len, sparsity, config, shape)
+    request = read_request(
         quantities,
         laws=tuple(law or ()),
-        reference=_pairs(reference or "", "--reference"),
+        reference=read_pairs(reference or "", "--reference"),
         warmup_steps=warmup_steps,
         schedule=schedule,
         final_lr_ratio=final_lr_ratio,
@@ -137,40 +136,6 @@ def plan(
     drawn = None if picture is None else _draw(made, picture)
     _print(made, exported, out, explain=explain, json=json)
     _write(exported, out, drawn, picture, quiet=json)
-
-
-def _quantities(options: Mapping[str, Any]) -> dict[str, float | None]:
-    """The options that are numbers, read; option -> number, None where it was not given."""
-    names = ("params", "active_params", "tokens", "tokens_per_param", "compute", "unique_tokens", "batch")
-    names = (*names, "learning_rate", "weight_decay")
-    return {name: _quantity(options[name], f"--{name.replace('_', '-')}") for name in names}
-
-
-def _sizes(
-    quantities: Mapping[str, float | None], seq_len: str | None, sparsity: float, config: Path | None, shape: str | None
-) -> Sizes:
-    from forescale.plan import Sizes
-
-    names = ("params", "active_params", "tokens", "tokens_per_param", "compute", "unique_tokens")
-    given: dict[str, Any] = {name: quantities[name] for name in names}
-    return Sizes(
-        **given,
-        seq_len=None if seq_len is None else whole(seq_len, "--seq-len"),
-        sparsity=sparsity,
-        config=config,
-        shape=None if shape is None else _shape(shape),
-    )
-
-
-def _request(quantities: Mapping[str, float | None], **chosen: Any) -> Request:
-    from forescale.plan import Request
-
-    return Request(
-        batch_tokens=quantities["batch"],
-        learning_rate=quantities["learning_rate"],
-        weight_decay=quantities["weight_decay"],
-        **chosen,
-    )
 
 
 def _check_laws(laws: Sequence[str], quantities: Mapping[str, float | None]) -> None:
@@ -256,43 +221,3 @@ def _loss_law(request: Request) -> Any:
         if quantity == "loss" or (not quantity and "loss" in law(name).predicts):
             return law(name)
     return None
-
-
-def _quantity(text: str | None, name: str) -> float | None:
-    return None if text is None else parse_quantity(text, name)
-
-
-def _pairs(text: str, name: str) -> dict[str, float]:
-    return {key: parse_quantity(value, f"{name} {key}") for key, value in _split(text, name)}
-
-
-def _split(text: str, name: str) -> Iterable[tuple[str, str]]:
-    seen: set[str] = set()
-    for item in filter(None, (part.strip() for part in text.split(","))):
-        key, equals, value = item.partition("=")
-        if not equals:
-            raise ForescaleError(f"{name} takes key=value pairs with commas between them; got {item!r}.")
-        if (key := key.strip()) in seen:
-            raise ForescaleError(f"{name} gives {key} twice: give it once.")
-        seen.add(key)
-        yield key, value.strip()
-
-
-def _shape(text: str) -> Shape:
-    from dataclasses import fields
-
-    from forescale.workload import Shape
-
-    known = {f.name for f in fields(Shape)} - {"experts", "latent"}
-    convert: dict[str, Callable[[str], Any]] = {"norm": str, "qk_norm": str}
-    values: dict[str, Any] = {}
-    for key, value in _split(text, "--shape"):
-        if key not in known:
-            raise ForescaleError(f"--shape knows {', '.join(sorted(known))}; got {key!r}.")
-        flag = {"true": True, "false": False}.get(value.lower())
-        values[key] = (
-            convert[key](value) if key in convert else flag if flag is not None else whole(value, f"--shape {key}")
-        )
-    if missing := [k for k in ("layers", "width", "heads", "vocab") if k not in values]:
-        raise ForescaleError(f"--shape needs layers, width, heads and vocab; missing are {', '.join(missing)}.")
-    return Shape(**values)

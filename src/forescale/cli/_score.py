@@ -2,31 +2,38 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Iterable, Sequence
-from pathlib import Path
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from rich.console import Console
-    from rich.table import Table
+from forescale.cli._options import File, Flag, OptionalFile, OptionalWhole, Texts
+from forescale.cli._outputs import check_destinations, write
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from rich.console import Console
+
+    from forescale.cli._console import Column
     from forescale.fit import CellGap, Score, Scores
 
 SHORT = {"best batch": "B", "best learning rate": "lr", "lowest loss": "L"}
-CELL_COLUMNS = ("params", "tokens", "learning rate", "batch", "nearest", "linear", "smooth", "clipped", "out of range")
 LEAST_WIDTH = 120  # where the output is a file or a pipe
+# One thread a library: the matrices have a hundred rows, and on a machine of many cores idle threads of linear algebra
+# burn ten times the processor time that the work takes.
+THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS", "POLARS_MAX_THREADS")
 
 
 def score(
-    runs: Path,
+    runs: File,
     *,
-    law: list[str] | None = None,
+    law: Texts = None,
     columns: str | None = None,
-    seq_len: int | None = None,
-    cells: bool = False,
-    json: bool = False,
-    picture: Path | None = None,
+    seq_len: OptionalWhole = None,
+    cells: Flag = False,
+    json: Flag = False,
+    picture: OptionalFile = None,
 ) -> None:
     """Which published law would have been right on a sweep you have: the loss each law's choice would have cost.
 
@@ -51,6 +58,8 @@ def score(
     picture
         Also draw every law's gap in every cell: a .png, .svg or .pdf file.
     """
+    for name in THREADS:
+        os.environ.setdefault(name, "1")
     from forescale.fit import score as score_laws
     from forescale.runs import parse_columns, read_runs
 
@@ -58,83 +67,85 @@ def score(
         from forescale.plots import picture_format
 
         picture_format(picture)  # refuses another suffix before any work is done
+    check_destinations({"--picture": picture}, (runs,))
     table = read_runs(runs, columns=parse_columns(columns) if columns is not None else None, seq_len=seq_len)
     scores = score_laws(table, law)
+    drawn = None if picture is None else _draw(scores, picture)
     if json:
         from json import dumps
 
         print(dumps(scores.to_json(cells=cells), indent=2, allow_nan=False))
     else:
         _print(scores, cells=cells)
-    if picture is not None:
-        from forescale.plots import save, score_chart
+    if drawn is not None and picture is not None:
+        sys.stdout.flush()  # what cannot be printed fails here, before a file is written
+        print(f"forescale: {write(picture, drawn)} {picture}", file=sys.stderr)
 
-        save(score_chart(scores), picture)
-        print(f"forescale: wrote {picture}", file=sys.stderr)
+
+def _draw(scores: Scores, picture: Path) -> bytes:
+    from forescale.plots import picture_bytes, score_chart
+
+    return picture_bytes(score_chart(scores), picture)
 
 
 def _print(scores: Scores, *, cells: bool) -> None:
-    console = _console()
-    console.print(f"[bold]{_headline(scores)}[/bold]")
-    console.print(_table(scores))
+    from forescale.cli._console import left_out, make_console
+
+    console = make_console(LEAST_WIDTH)
+    console.print(_headline(scores), markup=False, style="bold")
+    dropped = _print_table(console, scores)
     if cells:
         for each in (*scores.laws, *scores.baselines, scores.floor):
-            console.print(_cell_table(each))
-    for line in _footnotes(scores):
-        console.print(line, markup=False)
-
-
-def _console() -> Console:
-    from rich.console import Console
-
-    console = Console(highlight=False)
-    return console if sys.stdout.isatty() else Console(highlight=False, width=max(console.width, LEAST_WIDTH))
+            dropped += _print_cells(console, each)
+    for line in (left_out(tuple(dict.fromkeys(dropped))), *_footnotes(scores)):
+        if line:
+            console.print(line, markup=False)
 
 
 def _headline(scores: Scores) -> str:
-    from rich.markup import escape
-
     read = scores.runs
     return (
-        f"{escape(read['source'])}: {read['read']} runs read, {read['missing_loss']} without a loss, "
+        f"{read['source']}: {read['read']} runs read, {read['missing_loss']} without a loss, "
         f"{read['diverged']} diverged, {scores.cells} cell{'s' if scores.cells != 1 else ''}. Loss gap in per cent"
     )
 
 
-def _table(scores: Scores) -> Table:
+def _print_table(console: Console, scores: Scores) -> tuple[str, ...]:
     from rich import box
-    from rich.table import Table
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
-    table.add_column("\nlaw", overflow="fold")
-    for reading in ("nearest", "linear", "smooth"):
-        for name in (f"{reading}\nmean", "\nmedian", "\nmax"):
-            table.add_column(name, justify="right")
-    for name in ("\nclipped", "out of\nrange"):
-        table.add_column(name, justify="right")
-    table.add_column("\ngiven")
+    from forescale.cli._console import make_table
+
+    rows: list[list[str] | None] = []
     for group in (scores.laws, scores.baselines, (scores.floor,)):
-        _add_rows(table, group)
-    return table
+        rows += [*(_row(each) for each in group), None]
+    table, dropped = make_table(console, _columns(), rows[:-1], box=box.SIMPLE_HEAD, collapse_padding=True)
+    console.print(table)
+    return dropped
 
 
-def _add_rows(table: Table, group: Sequence[Score]) -> None:
-    for each in group:
-        count = len(each.gaps)
-        table.add_row(
-            _name(each),
-            *_numbers(each),
-            f"{each.clipped}/{count}",
-            f"{each.outside}/{count}" if each.evidence else "",
-            ", ".join(SHORT[given] for given in each.given),
-        )
-    table.add_section()
+def _columns() -> list[Column]:
+    """Two lines of headings: the reading, and what is made of it; a narrow terminal does without the last ones."""
+    from forescale.cli._console import Column
+
+    columns = [Column(name="\nlaw")]
+    for i, reading in enumerate(("nearest", "linear", "smooth")):
+        named = ((f"{reading}\nmean", 2 - i), ("\nmedian", 9 - i), ("\nmax", 6 - i))
+        columns += [Column(name=name, justify="right", drop=drop) for name, drop in named]
+    counts = [Column(name=name, justify="right", drop=drop) for name, drop in (("\nclipped", 0), ("out of\nrange", 3))]
+    return [*columns, *counts, Column(name="\ngiven")]
+
+
+def _row(each: Score) -> list[str]:
+    count = len(each.gaps)
+    outside = "" if not each.evidence else f"{each.outside}/{count}" if each.states_range else "–"
+    given = ", ".join(SHORT[given] for given in each.given)
+    return [_name(each), *_numbers(each), f"{each.clipped}/{count}", outside, given]
 
 
 def _name(each: Score) -> str:
     """The name as the table shows it; constant settings are told by what they set."""
     mark = " *" if "hindsight" in each.title else " (unverified)" if each.evidence == "unverified" else ""
-    return each.name.removeprefix("constant ") + mark
+    return each.name.removeprefix("constant ") + mark + (" †" if each.misfit else "")
 
 
 def _numbers(each: Score) -> Iterable[str]:
@@ -145,16 +156,19 @@ def _numbers(each: Score) -> Iterable[str]:
         yield f"{100 * summary.max:.2f}"
 
 
-def _cell_table(each: Score) -> Table:
+def _print_cells(console: Console, each: Score) -> tuple[str, ...]:
     from rich import box
-    from rich.table import Table
+    from rich.text import Text
 
-    table = Table(title=f"{each.name}: {each.title}", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-    for name in CELL_COLUMNS:
-        table.add_column(name, justify="right", no_wrap=True)
-    for gap in each.gaps:
-        table.add_row(*_cell_row(gap))
-    return table
+    from forescale.cli._console import Column, make_table
+
+    drops = {"nearest": 3, "linear": 2, "clipped": 1, "out of range": 4}
+    names = ("params", "tokens", "learning rate", "batch", "nearest", "linear", "smooth", "clipped", "out of range")
+    columns = [Column(name=name, justify="right", drop=drops.get(name, 0)) for name in names]
+    rows = [tuple(_cell_row(gap)) for gap in each.gaps]
+    table, dropped = make_table(console, columns, rows, title=Text(f"{each.name}: {each.title}"), box=box.SIMPLE_HEAD)
+    console.print(table)
+    return dropped
 
 
 def _cell_row(gap: CellGap) -> Iterable[str]:
@@ -177,13 +191,20 @@ def _footnotes(scores: Scores) -> Iterable[str]:
     shown = (*scores.laws, *scores.baselines, scores.floor)
     if any(each.clipped for each in shown):
         yield "≥ a lower bound: some choices lie outside the swept box (clipped) and were read at its edge."
+    yield (
+        "linear: the triangles of a regular grid are not unique, so this reading moves with the order of the rows, in "
+        "about its second digit."
+    )
+    for misfit in dict.fromkeys(each.misfit for each in scores.laws if each.misfit):
+        yield f"† {misfit}."
     if any(each.given for each in scores.laws):
         yield (
             "given: what a law does not predict and was handed: B the best swept batch, lr the best swept learning "
             "rate, L the cell's lowest loss. Such a law does not compare with one that predicts both."
         )
     yield (
-        "out of range: cells beyond what the law was measured on. lr=, batch=: one constant setting for every cell "
+        "out of range: cells beyond what the law was measured on (– where it states no range). "
+        "lr=, batch=: one constant setting for every cell "
         "(* the sweep's best, in hindsight). floor: each cell's own smooth minimum."
     )
     for name, reason in scores.not_applicable.items():

@@ -28,6 +28,10 @@ def score(runs: Runs, laws: Sequence[str | Path | Law] | None = None) -> Scores:
     Raises `ForescaleError` if no cell has two distinct settings, or if none of the laws named can be evaluated.
     """
     cells = make_cells(runs)
+    if not runs.frame["loss"].is_finite().any():
+        raise ForescaleError(
+            f"all {runs.frame.height} runs of {runs.source} diverged (no loss is finite): scoring needs runs that trained."
+        )
     if not cells.cells:
         raise ForescaleError(
             f"no (params, tokens) cell of {runs.source} has runs at two different learning rates or batches "
@@ -44,7 +48,7 @@ def score(runs: Runs, laws: Sequence[str | Path | Law] | None = None) -> Scores:
         floor=_floor(cells.cells),
         cells=len(cells.cells),
         not_applicable=not_applicable,
-        notes=(*runs.notes, *_notes(runs, cells, unverified), *_held_in(chosen)),
+        notes=(*runs.notes, *_notes(runs, cells, unverified), *(s.held_in for s in scored if s.held_in)),
         runs=_counts(runs),
     )
 
@@ -79,17 +83,14 @@ def _score_all(cells: Sequence[Cell], laws: Iterable[Law]) -> tuple[list[Score],
         name = each.name if all(s.name != each.name for s in scored) else f"{each.name} ({each.origin})"
         gaps, reason = _law_gaps(cells, each)
         if gaps:
-            scored.append(
-                _law_score(
-                    each, name, gaps, f"{len(cells) - len(gaps)} of {len(cells)} cells: {reason}" if reason else ""
-                )
-            )
+            missing = f"{len(cells) - len(gaps)} of {len(cells)} cells: {reason}" if reason else ""
+            scored.append(_law_score(cells, each, name, gaps, missing))
         else:
             not_applicable[name] = reason
     return scored, not_applicable
 
 
-def _law_score(each: Law, name: str, gaps: tuple[CellGap, ...], missing: str) -> Score:
+def _law_score(cells: Sequence[Cell], each: Law, name: str, gaps: tuple[CellGap, ...], missing: str) -> Score:
     return Score(
         name=name,
         title=each.title,
@@ -97,6 +98,22 @@ def _law_score(each: Law, name: str, gaps: tuple[CellGap, ...], missing: str) ->
         given=_given(each),
         evidence="verified" if _verified(each) else "unverified",
         missing=missing,
+        fitted_on=each.fitted_on,
+        states_range=bool(each.range),
+        misfit=_misfit(cells, each),
+    )
+
+
+def _misfit(cells: Sequence[Cell], each: Law) -> str:
+    kinds = {"moe" if cell.active_params < cell.params else "dense" for cell in cells}
+    if each.experts == "any" or kinds == {each.experts}:
+        return ""
+    words = {"dense": "dense models", "moe": "mixtures of experts"}
+    others = words["moe" if each.experts == "dense" else "dense"]
+    return (
+        f"a law of {words[each.experts]}, scored on {others} as well"
+        if len(kinds) > 1
+        else f"a law of {words[each.experts]}, scored on {others}"
     )
 
 
@@ -232,15 +249,6 @@ def _notes(runs: Runs, cells: Cells, unverified: Sequence[str]) -> tuple[str, ..
     if unverified:
         texts.append(f"not verified, scored only when named: {', '.join(unverified)}")
     return tuple(texts)
-
-
-def _held_in(laws: Iterable[Law]) -> Iterable[str]:
-    """A law scores well on the runs that it was fitted on."""
-    return (
-        f"{each.name} was fitted on {each.fitted_on}: on those runs its gap is not held out"
-        for each in laws
-        if each.fitted_on
-    )
 
 
 def _cell_notes(cells: Sequence[Cell]) -> tuple[tuple[int, str, str], ...]:

@@ -70,6 +70,9 @@ class Score:
     given: tuple[str, ...] = ()
     evidence: str = ""
     missing: str = ""  # why some cells have no value
+    fitted_on: str = ""  # released runs that the law was fitted on
+    states_range: bool = True  # whether the law says on what range it was measured
+    misfit: str = ""  # that the law is one of other models than those of some cells, dense or mixtures of experts
 
     @property
     def nearest(self) -> Summary:
@@ -96,6 +99,13 @@ class Score:
         """Cells outside the range on which the law was measured."""
         return sum(bool(gap.outside) for gap in self.gaps)
 
+    @property
+    def held_in(self) -> str:
+        """That a law scores well on the runs that it was fitted on; '' for one that says nothing of the kind."""
+        if not self.fitted_on:
+            return ""
+        return f"{self.name} was fitted on {self.fitted_on}: on those runs its gap is not held out"
+
     def _summary(self, reading: str) -> Summary:
         values = [float(getattr(gap, reading)) for gap in self.gaps]
         return Summary(mean=fmean(values), median=median(values), max=max(values))
@@ -107,7 +117,9 @@ class Score:
             "clipped": self.clipped,
             "lower_bound": self.clipped > 0,
             "cells": len(self.gaps),
-            "outside_range": self.outside,
+            "outside_range": self.outside if self.states_range else None,
+            "fitted_on": self.fitted_on or None,
+            "misfit": self.misfit or None,
             "given": list(self.given),
             "evidence": self.evidence or None,
             "missing": self.missing or None,

@@ -101,9 +101,8 @@ def _title(scores: Scores) -> str:
 
 
 def _notes(scores: Scores) -> list[str]:
-    """Lines of what the scores have to say about a law in the chart: that it was fitted on these runs, say."""
-    laws = tuple(f"{each.name} " for each in scores.laws)
-    return [line for note in scores.notes if note.startswith(laws) for line in wrap(note, WIDTH)]
+    """Lines on the laws that were fitted on such runs."""
+    return [line for each in scores.laws if each.held_in for line in wrap(each.held_in, WIDTH)]
 
 
 def _name(each: Score) -> str:

@@ -8,8 +8,7 @@ from importlib import import_module
 from typing import Any
 
 from forescale.errors import ForescaleError
-from forescale.laws import SYMBOLS, Law
-from forescale.quantities import humanize
+from forescale.laws import SYMBOLS, Law, spell
 
 # Where a law states no range, and for inputs that are neither axis nor line.
 USUAL = {
@@ -57,7 +56,7 @@ def law_curve(law: Law, quantity: str, *, width: int = 78, height: int = 18) -> 
         return ""
     for edge in filter(None, law.range.get(axis, ())):
         plotext.vline(math.log10(edge), "gray")
-    _ticks(plotext.xticks, min(xs), max(xs))
+    _ticks(plotext.xticks, min(xs), max(xs), "width" if axis == "width" else "")
     _ticks(plotext.yticks, min(drawn), max(drawn))
     measured = "; measured between the upright lines" if axis in law.range else ""
     plotext.title(f"{law.name}: {quantity}")
@@ -118,7 +117,7 @@ def _lines(law: Law, axis: str, line: str | None) -> Iterator[tuple[str, dict[st
         return
     low, high = _range(law, line)
     for value in dict.fromkeys((low, math.sqrt(low * high), high)):
-        yield f"{SYMBOLS.get(line, line)} = {humanize(value)}", {**fixed, line: value}
+        yield f"{SYMBOLS.get(line, line)} = {spell(line, value)}", {**fixed, line: value}
 
 
 def _value(law: Law, quantity: str, x: dict[str, Any]) -> float | None:
@@ -131,7 +130,7 @@ def _value(law: Law, quantity: str, x: dict[str, Any]) -> float | None:
         return None
 
 
-def _ticks(set_ticks: Any, low: float, high: float) -> None:
+def _ticks(set_ticks: Any, low: float, high: float, variable: str = "") -> None:
     count = 5
     ticks = [math.log10(low) + (math.log10(high) - math.log10(low)) * i / (count - 1) for i in range(count)]
-    set_ticks(ticks, [humanize(10**t) if 10**t >= 1 else f"{10**t:.2g}" for t in ticks])
+    set_ticks(ticks, [spell(variable, 10**t) if 10**t >= 1 else f"{10**t:.2g}" for t in ticks])

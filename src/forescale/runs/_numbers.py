@@ -14,6 +14,19 @@ ROW = "row"  # the row's number in the file, the header being row 1
 COUNTS = frozenset({"params", "active_params", "tokens", "batch_tokens"})  # may be written 7B, 1.4T
 # Below this a count of parameters or tokens is in millions or billions, not in ones.
 LEAST = {"params": 1e3, "active_params": 1e3, "tokens": 1e4}
+# Beyond these no run was ever meant: a number outside is a slip of units, and its logarithm would rule every surface.
+BOUNDS = {
+    "params": (1e3, 1e15),
+    "active_params": (1e3, 1e15),
+    "tokens": (1e4, 1e18),
+    "learning_rate": (1e-12, 1e3),
+    "batch_tokens": (1, 1e12),
+    "batch_sequences": (1, 1e12),
+    "seq_len": (1, 2**24),
+    "steps": (1, 1e12),
+    "loss": (1e-9, float("inf")),
+}
+DIVERGED_LOSS = 1e6  # nats per token: from here on a loss says only that the run diverged
 
 
 def numbers(table: polars.DataFrame, column: str, name: str) -> polars.Series:
@@ -56,6 +69,11 @@ def check_values(frame: polars.DataFrame, name: str, column: str, *, optional: b
     if name in LEAST:
         bad = (values < LEAST[name]).fill_null(False)
         _reject(frame, bad, name, f"{_called(column, name)} must count in ones, not in millions or billions")
+    if name in BOUNDS:
+        low, high = BOUNDS[name]
+        span = f"at least {low:g}" if name == "loss" else f"between {low:g} and {high:g}"
+        bad = ((values < low) | (values > high)).fill_null(False)
+        _reject(frame, bad, name, f"{_called(column, name)} must be {span}")
 
 
 def _called(column: str, name: str) -> str:

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from forescale.errors import ForescaleError, MissingExtraError
 from forescale.runs._batch import add_batch
+from forescale.runs._check_file import check_header, check_kind, check_names
 from forescale.runs._columns import Found, find_columns, missing_columns
-from forescale.runs._numbers import ROW, check_values, numbers
+from forescale.runs._numbers import DIVERGED_LOSS, ROW, check_values, numbers
 from forescale.runs._runs import DIVERGED, SAME_TOKENS, Runs
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def read_runs(
     if frame.height == 0:
         raise ForescaleError(
             f"no run in {name} has a loss (column {found.columns['loss']!r} is empty or NaN in all "
-            f"{parsed.height} rows): choose the column with --columns loss=COLUMN."
+            f"{parsed.height} rows; NaN in a run's log means that it diverged): choose the column with --columns loss=COLUMN."
         )
     return _runs(frame, found, needs, seq_len, table, name)
 
@@ -60,7 +61,8 @@ def _runs(
     for column in found.columns:
         check_values(frame, column, found.columns[column], optional=column not in needs)
     frame = _add_active(frame, found)
-    notes = _notes(found, table)
+    frame, notes = _cap_losses(frame)
+    notes = (*_notes(found, table), *notes)
     if "batch_tokens" in needs:
         frame, more = add_batch(frame, found.columns, seq_len)
         notes += more
@@ -98,13 +100,14 @@ def _table(source: str | Path | Any) -> tuple[polars.DataFrame, str]:
 def _from_file(path: Path) -> polars.DataFrame:
     import polars as pl
 
-    path.open("rb").close()  # a missing file or a folder is an OSError of one line
     suffixes = [s.lower() for s in path.suffixes]
+    check_kind(path, suffixes)
     if suffixes[-1:] == [".parquet"]:
         return pl.read_parquet(path)
     if suffixes[-1:] in ([".jsonl"], [".ndjson"]):
         return pl.read_ndjson(path, infer_schema_length=None)
     separator = "\t" if ".tsv" in suffixes else ","
+    check_header(path, suffixes, separator)
     return pl.read_csv(path, separator=separator, infer_schema=False, null_values=NULLS)
 
 
@@ -121,6 +124,7 @@ def _from_any_frame(source: Any) -> polars.DataFrame:
         raise ForescaleError(
             f"runs must be a path or an eager data frame (pandas, polars, pyarrow ...); got {type(source).__name__}."
         ) from None
+    check_names([str(c) for c in frame.columns], "the data frame")
     return pl.DataFrame({str(c): frame[c].to_list() for c in frame.columns}, strict=False)
 
 
@@ -130,6 +134,20 @@ def _check_needs(found: Found, needs: Sequence[str], header: Sequence[str]) -> N
         missing.remove("batch_tokens")
     if missing:
         raise missing_columns(missing, header)
+
+
+def _cap_losses(frame: polars.DataFrame) -> tuple[polars.DataFrame, tuple[str, ...]]:
+    """A loss that no surface can hold counts as infinite: the run diverged."""
+    import polars as pl
+
+    if "loss" not in frame.columns:
+        return frame, ()
+    huge = pl.col("loss").is_finite() & (pl.col("loss") > DIVERGED_LOSS)
+    count = frame.filter(huge).height
+    if not count:
+        return frame, ()
+    capped = pl.when(huge).then(float("inf")).otherwise(pl.col("loss")).alias("loss")
+    return frame.with_columns(capped), (f"{count} losses above {DIVERGED_LOSS:g} nats are taken as infinite",)
 
 
 def _blank(table: polars.DataFrame) -> polars.Series:

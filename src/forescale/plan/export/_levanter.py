@@ -80,7 +80,7 @@ def _model(n: Numbers) -> dict[str, Item]:
     return {
         "type": Item("llama", "YOUR MODEL: the keys below are those of type llama"),
         **sizes(shape, NAMES),
-        "hybrid_norm": Item(shape.norms_per_layer == 4, "workload shape: norms before and after"),
+        "hybrid_norm": Item(shape.norms_per_layer == 4, "workload shape: four norms a layer (or two)"),
         "use_qk_norm": Item(shape.qk_norm == "head", WHERE),
         "tie_word_embeddings": Item(shape.tied, WHERE),
     }
