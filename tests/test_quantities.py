@@ -25,7 +25,27 @@ def test_suffixes(text: str, value: float) -> None:
     assert parse_quantity(text, "x") == value
 
 
-@pytest.mark.parametrize("text", ["", "abc", "7X", "nan", "inf", "7 B B", "1e", "--", "1,000"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "abc",
+        "7X",
+        "nan",
+        "inf",
+        "7 B B",
+        "1e",
+        "--",
+        "1,000",
+        "1_",
+        "1__0",
+        "_1",
+        "1_.5",
+        "1e1_0",
+        "1e" + "9" * 5000,
+        "٣",
+    ],
+)
 def test_not_a_number_names_the_option(text: str) -> None:
     with pytest.raises(ForescaleError, match="--tokens must be a number such as 7B"):
         parse_quantity(text, "--tokens")

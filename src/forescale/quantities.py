@@ -42,7 +42,7 @@ def as_float(value: object, name: str) -> float:
     try:
         return float(value)
     except OverflowError:
-        return math.copysign(math.inf, value)
+        return math.inf  # refused wherever a count is checked, whatever its sign
 
 
 def humanize(value: float, digits: int = 3) -> str:

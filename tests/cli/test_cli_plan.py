@@ -93,7 +93,7 @@ BAD = [
     (("--params", "-7B", "--tokens", "1T"), "--params must be finite and above zero"),
     (("--params", "nan", "--tokens", "1T"), "--params must be a number"),
     (("--params", "7B", "--tokens", "1e400"), "--tokens must be finite"),
-    (("--params", "1e17", "--tokens", "1T"), "params must be at most"),
+    (("--params", "1e17", "--tokens", "1T"), "params must be at most 1P"),
     (("--params", "7B", "--tokens", "100"), "at least one sequence"),
     (("--params", "7B", "--tokens", "1M", "--batch", "2M"), "must not exceed the run"),
     (("--params", "7B", "--tokens", "1T", "--law", "nope"), "no law is named"),

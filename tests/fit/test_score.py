@@ -364,3 +364,28 @@ def test_columns_and_their_errors_reach_the_command(csv: Path) -> None:
 def test_scores_are_plain_json(dense: Runs) -> None:
     scores: Scores = score(dense, ["step-law"])
     json.dumps(scores.to_json(cells=True), allow_nan=False)
+
+
+def test_a_sweep_that_diverged_throughout_says_so() -> None:
+    frame = sweep().with_columns(loss=pl.lit(math.inf))
+    with pytest.raises(ForescaleError, match="all 35 runs of the data frame diverged"):
+        score(read_runs(frame))
+
+
+def test_a_score_knows_what_its_law_was_measured_and_fitted_on() -> None:
+    laws = (
+        make_law(*BEST, name="plain"),
+        make_law(*BEST, name="ranged", range={"params": (1e6, 1e12)}, fitted_on="these"),
+        make_law(*BEST, name="experts", experts="moe"),
+        make_law(*BEST, name="both", experts="any"),
+    )
+    scores = score(read_runs(sweep()), laws)
+    found = {each.name: each for each in scores.laws}
+    assert [n for n, each in found.items() if each.states_range] == ["ranged"]
+    assert [n for n, each in found.items() if each.misfit] == ["experts"]
+    assert found["experts"].misfit == "a law of mixtures of experts, scored on dense models"
+    assert found["ranged"].fitted_on == "these"
+    assert found["ranged"].held_in in scores.notes
+    assert not found["plain"].held_in
+    assert found["plain"].to_json()["outside_range"] is None
+    assert found["ranged"].to_json()["outside_range"] == 0

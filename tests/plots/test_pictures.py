@@ -201,7 +201,9 @@ def test_another_suffix_is_refused_before_any_work(run: Any, tmp_path: Path, nam
 def test_a_file_that_cannot_be_written_is_one_sentence(run: Any, tmp_path: Path) -> None:
     code, _, err = run(*ARGUMENTS, "--picture", tmp_path / "none" / "plan.png")
     assert code == 2
-    assert err.splitlines()[-1].endswith("plan.png cannot be written: No such file or directory.")
+    assert err.splitlines()[-1].endswith(
+        "plan.png cannot be written: there is no folder " + str(tmp_path / "none") + "."
+    )
     with pytest.raises(ForescaleError, match="cannot be written"):
         save(plan_map(make_plan(DENSE)), tmp_path / "none" / "plan.svg")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -124,7 +124,7 @@ def plan(
         devices=devices,
         micro_batch=micro_batch,
     )
-    _check_laws(request.laws, quantities)
+    _check_laws(request.laws)
     _check_outputs(export, out, strict=strict, explain=explain, json=json)
     check_destinations({"--out": out, "--picture": picture}, _inputs(config, request.laws))
     if picture is not None:
@@ -138,20 +138,14 @@ def plan(
     _write(exported, out, drawn, picture, quiet=json)
 
 
-def _check_laws(laws: Sequence[str], quantities: Mapping[str, float | None]) -> None:
-    """Refuse a law named for what the user gives as a number, and one that is named twice."""
-    options = {"batch_tokens": "batch", "timescale": "weight_decay"}
+def _check_laws(laws: Sequence[str]) -> None:
+    """Refuse a law that is half named or named twice."""
     for text in laws:
         quantity, equals, name = text.rpartition("=")
         if not name or (equals and not quantity):
             raise ForescaleError(f"--law takes NAME or quantity=NAME; got {text!r}.")
         if laws.count(text) > 1:
             raise ForescaleError(f"--law {text} stands there twice: give it once.")
-        option = options.get(quantity, quantity)
-        if quantities.get(option) is not None:
-            raise ForescaleError(
-                f"--{option.replace('_', '-')} and --law {text} both fix the {quantity}: give one of them."
-            )
 
 
 def _check_outputs(export: str | None, out: Path | None, *, strict: bool, explain: bool, json: bool) -> None:

@@ -120,6 +120,8 @@ def _from_any_frame(source: Any) -> polars.DataFrame:
         raise MissingExtraError("a data frame of another library needs narwhals: pip install narwhals.") from None
     try:
         frame: Any = narwhals.from_native(source, eager_only=True)
+    except narwhals.exceptions.DuplicateError:
+        raise ForescaleError("the data frame must not have two columns of one name: rename one.") from None
     except TypeError:
         raise ForescaleError(
             f"runs must be a path or an eager data frame (pandas, polars, pyarrow ...); got {type(source).__name__}."

@@ -44,22 +44,25 @@ class Workload:
     source: str = "numbers"
 
     def __post_init__(self) -> None:
-        for name in BOUNDS:
-            if (value := getattr(self, name)) is not None or name in ("params", "tokens", "seq_len"):
-                _check_count(value, name)
-        for name in ("vocab_params", "head_params"):
-            if (value := getattr(self, name)) is not None and not 0 <= as_float(value, name) < float("inf"):
-                raise ForescaleError(f"{name} must be finite and not below 0; got {value:g}: leave it out if unknown.")
-        self._check_relations()
-
-    def _check_relations(self) -> None:
+        required = ("params", "tokens", "seq_len")
+        given: dict[str, Any] = {n: getattr(self, n) for n in BOUNDS if n in required or getattr(self, n) is not None}
+        for name, value in given.items():
+            _check_most(value, name)
         if self.tokens < self.seq_len:
             raise ForescaleError(
                 f"tokens must cover at least one sequence of seq_len {self.seq_len}; got {humanize(self.tokens)} tokens."
             )
+        for name, value in given.items():
+            _check_least(value, name)
+        self._check_relations()
+
+    def _check_relations(self) -> None:
+        for name in ("vocab_params", "head_params"):
+            if (value := getattr(self, name)) is not None and not 0 <= as_float(value, name) < float("inf"):
+                raise ForescaleError(f"{name} must be finite and not below 0; got {value:g}: leave it out if unknown.")
         if self.active_params is not None and self.active_params > self.params:
             raise ForescaleError(
-                f"active_params must be at most params ({humanize(self.params)}); "
+                f"active_params must lie between {humanize(BOUNDS['active_params'][0])} and params ({humanize(self.params)}); "
                 f"got {self.active_params:g}: active parameters are a part of all parameters."
             )
         least, unique = self.seq_len, self.unique_tokens
@@ -167,13 +170,18 @@ class Workload:
         }
 
 
-def _check_count(value: object, name: str) -> None:
+def _check_most(value: object, name: str) -> None:
     number = positive(as_float(value, name), name)
-    least, most = BOUNDS[name]
-    if not least <= number <= most:
-        raise ForescaleError(
-            f"{name} must be at least {humanize(least)} and at most {humanize(most)}; "
-            f"got {humanize(number)}: check the unit (7B is seven billion)."
-        )
+    most = BOUNDS[name][1]
+    if number > most:
+        raise ForescaleError(f"{name} must be at most {humanize(most)}; got {humanize(number)}: check the unit.")
     if name.endswith("seq_len") and number != int(number):
         raise ForescaleError(f"{name} must be a whole number of tokens; got {number:g}.")
+
+
+def _check_least(value: float, name: str) -> None:
+    least = BOUNDS[name][0]
+    if value < least:
+        raise ForescaleError(
+            f"{name} must be at least {humanize(least)}; got {value:g}: check the unit (7B is seven billion)."
+        )
