@@ -100,7 +100,9 @@ def test_completed_p_moves_betas_and_epsilon_when_the_reference_says_them() -> N
     reference = {"learning_rate": 1e-3, "weight_decay": 0.1, "tokens": 5e9, "batch_tokens": 2**18}
     request = Request(laws=("completed-p",), reference=reference, batch_tokens=2**18)
     partial = make_plan(workload(), request)
-    assert "beta1, beta2, epsilon" in messages(partial, "partial").replace("epsilon, beta1, beta2", "beta1, beta2, epsilon")
+    assert "beta1, beta2, epsilon" in messages(partial, "partial").replace(
+        "epsilon, beta1, beta2", "beta1, beta2, epsilon"
+    )
     assert partial.recipe.beta2.law == "convention"
     whole = Request(
         laws=("completed-p",),

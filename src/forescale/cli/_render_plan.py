@@ -158,12 +158,13 @@ def _axis_cells(name: str, axis: Axis, factors: Sequence[float]) -> list[str]:
     return bands + [costs.get(factor, "unknown") for factor in factors]
 
 
+BEST = "(best)"
 ALTERNATIVES = (
     Column(name="law"),
     Column(name="learning_rate", justify="right"),
     Column(name="batch_tokens", justify="right"),
     Column(name="expected loss gap", justify="right"),
-    Column(name="measured here?", fold=14, drop=1),
+    Column(name="measured here?", fold=16, drop=1),
     Column(name="note", fold=16, drop=2),
 )
 
@@ -173,11 +174,13 @@ def _print_alternatives(console: Console, plan: Plan) -> None:
     for a in plan.alternatives:
         gap = "unknown" if a.loss_gap_percent is None else f"+{a.loss_gap_percent:.2f} %"
         rate, batch = (
-            "" if v is None else _show(n, v)
+            _show(n, v) if v is not None else BEST if n in a.assumed else ""
             for n, v in (("learning_rate", a.learning_rate), ("batch_tokens", a.batch_tokens))
         )
         rows.append([a.law, rate, batch, gap, _in_range(a.in_range, a.outside), a.note])
     _print_table(console, ALTERNATIVES, rows, "what other laws would choose")
+    if any(a.assumed for a in plan.alternatives):
+        console.print(Text(f"{BEST}: the law leaves it open, so the gap takes it at its best", style="dim"))
 
 
 def _loss(plan: Plan) -> str:
@@ -221,7 +224,11 @@ def _in_range(in_range: bool | None, outside: Mapping[str, float]) -> str:
 def _beyond(outside: Mapping[str, float]) -> str:
     from forescale.laws import SYMBOLS
 
-    return ", ".join(f"{SYMBOLS.get(axis, axis)} {factor:.3g}x" for axis, factor in outside.items())
+    return ", ".join(f"{SYMBOLS.get(axis, axis)} {_factor(factor)}" for axis, factor in outside.items())
+
+
+def _factor(factor: float) -> str:
+    return f"{factor:.3g}x" if factor < 1000 else f"{factor:,.0f}x"
 
 
 def _measured_text(value: Value) -> str:

@@ -42,8 +42,6 @@ def _alternative(other: Law, workload: Workload, ground: Terrain, known: Mapping
     if batch is None and rate is None and not notes:
         return None
     values = [v for v in (rate, batch) if v is not None]
-    if len(values) == 1:
-        notes.append(f"{'batch' if batch is None else 'learning rate'} taken at its best")
     rate_number, batch_number = (None if v is None else v.number for v in (rate, batch))
     gap = ground.loss_gap_percent(rate_number, batch_number) if values else None
     if gap is None and values:
@@ -57,6 +55,7 @@ def _alternative(other: Law, workload: Workload, ground: Terrain, known: Mapping
         in_range=not outside if other.range else None,
         outside=outside,
         evidence=values[0].evidence if values else other.source.evidence,
+        assumed=tuple(q for q, v in (("learning_rate", rate), ("batch_tokens", batch)) if v is None) if values else (),
         note="; ".join(notes),
     )
 

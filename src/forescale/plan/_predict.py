@@ -7,8 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from forescale.errors import ForescaleError
-from forescale.laws import SYMBOLS, Z80, Formula, Law, variables
-from forescale.quantities import humanize
+from forescale.laws import SYMBOLS, Z80, Formula, Law, spell, variables
 from forescale.recipe import Value
 from forescale.workload import Workload
 
@@ -28,7 +27,7 @@ def predict(law: Law, quantity: str, workload: Workload, extra: Mapping[str, Any
         low=None if sd is None else value * math.exp(-Z80 * sd),
         high=None if sd is None else value * math.exp(Z80 * sd),
         reason=f"{law.title}: {formula.text()}{_at(formula, x)}",
-        law=law.name if law.origin == "catalog" else law.origin,
+        law=law.label,
         in_range=not outside if law.range else None,
         outside=outside,
         evidence=formula.evidence,
@@ -57,12 +56,12 @@ def _spread(law: Law, formula: Formula, x: Mapping[str, Any]) -> tuple[float | N
 
 
 def _at(formula: Formula, x: Mapping[str, Any]) -> str:
-    shown = [f"{SYMBOLS.get(n, n)} = {_show(x[n])}" for n in formula.inputs]
+    shown = [f"{SYMBOLS.get(n, n)} = {_spell(n, x[n])}" for n in formula.inputs]
     return f" at {', '.join(shown)}" if shown else ""
 
 
-def _show(value: float) -> str:
-    return humanize(value) if value >= 1000 else f"{value:.4g}"
+def _spell(variable: str, value: float) -> str:
+    return spell(variable, value) if value >= 1000 else f"{value:.4g}"
 
 
 def _remedy(missing: list[str]) -> str:

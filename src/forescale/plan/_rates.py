@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import replace
 
+from forescale.errors import ForescaleError
 from forescale.laws import Law
 from forescale.plan._plateau import landscape_for
 from forescale.plan._predict import predict, user_value
@@ -29,6 +30,7 @@ def learning_rate(
     inputs = law.formula("learning_rate").inputs
     if "batch_tokens" in inputs:
         reference = known.get("reference_batch_tokens", known["batch_tokens"])
+        _check_usable("learning_rate", value.number, law.label)
         return value, known["batch_tokens"] / reference if law.kind == "rule" else 1.0
     if "batch_tokens" not in law.predicts:
         return value, 1.0
@@ -39,6 +41,7 @@ def learning_rate(
         return value, 1.0
     exponent, why = _batch_exponent(request.batch_rule, law, workload)
     factor = away**exponent
+    _check_usable("learning_rate", value.number * factor, law.label)
     moved = replace(
         value,
         value=value.number * factor,
@@ -73,6 +76,7 @@ def decay(
         predicted = predict(laws["weight_decay"], "weight_decay", workload, known)
         return _timescale_of(run, predicted), predicted
     timescale = predict(laws["timescale"], "timescale", workload, known)
+    _check_usable("learning_rate x weight_decay", known["learning_rate"] * run / timescale.number, timescale.law)
     return timescale, replace(
         timescale,
         value=run / timescale.number,
@@ -82,6 +86,14 @@ def decay(
         unit="PyTorch AdamW weight decay",
         interval="80 % of the timescale's fit alone: another learning rate moves the weight decay inversely",
     )
+
+
+def _check_usable(name: str, value: float, law: str) -> None:
+    """AdamW shrinks the weights by learning rate x weight decay a step: from 1 on it leaves nothing of them."""
+    if not value < 1:
+        raise ForescaleError(
+            f"{name} must stay below 1 for AdamW; {law} gives {value:.3g} here: check the sizes, the batch and the reference run."
+        )
 
 
 def _timescale_of(run: float, weight_decay: Value) -> Value:

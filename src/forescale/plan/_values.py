@@ -94,6 +94,7 @@ class Alternative:
     in_range: bool | None  # None: the law states no range
     outside: Mapping[str, float]
     evidence: str
+    assumed: tuple[str, ...]  # what the law leaves open, taken at its best
     note: str
 
 
