@@ -12,6 +12,9 @@ from forescale.fit._protocols import BOWL, Candidate, point_regression, solver
 from forescale.fit._regression import resample_counts
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from forescale.fit._cells import Array
 
 OVER = ("cells", "points")
@@ -41,9 +44,13 @@ def bootstrap(
 
 def _draws(
     problem: Problem, candidate: Candidate, over: str, resamples: int, seed: int
-) -> tuple[tuple[Array, ...], Array]:
+) -> tuple[tuple[Array, ...], NDArray[np.bool_]]:
     import numpy as np
 
+    if resamples < FEWEST or seed < 0:
+        raise ForescaleError(
+            f"a bootstrap needs at least {FEWEST} resamples and a seed of 0 or more; got {resamples} and {seed}."
+        )
     if over not in OVER:
         raise ForescaleError(f"a bootstrap resamples {' or '.join(OVER)}; got {over!r}.")
     if over == "cells":
@@ -56,15 +63,16 @@ def _draws(
     return fits.solve(counts), np.ones(resamples, dtype=bool)
 
 
-def spread_enough(features: Array, counts: Array) -> Array:
+def spread_enough(features: Array, counts: Array) -> NDArray[np.bool_]:
     """Which draws of cells vary in every direction of the inputs, against the cells themselves."""
     import numpy as np
 
-    rows = (features - features.mean(0)) / features.std(0)
-    rows = np.linalg.solve(np.linalg.cholesky(rows.T @ rows / len(rows)), rows.T).T  # unit variance in every direction
+    rows: Array = (features - features.mean(0)) / features.std(0)
+    root = np.linalg.cholesky(rows.T @ rows / len(rows))
+    rows = np.asarray(np.linalg.solve(root, rows.T).T, dtype=float)  # unit variance in every direction
     share = counts / counts.sum(1, keepdims=True)
     means = share @ rows
-    second = np.einsum("rc,ci,cj->rij", share, rows, rows) - means[:, :, None] * means[:, None, :]
+    second: Array = np.einsum("rc,ci,cj->rij", share, rows, rows) - means[:, :, None] * means[:, None, :]
     return np.linalg.eigvalsh(second)[:, 0] > LEAST
 
 

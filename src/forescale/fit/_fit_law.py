@@ -72,7 +72,7 @@ def _fitted(
     }
     because = _because(chosen, choices, held_out)
     return FittedLaw(
-        law=_law(runs, problem, chosen, predicts, because, summary),
+        law=_law(runs, problem, predicts, because, summary),
         protocol=chosen.protocol,
         batch_inputs=chosen.batch_inputs,
         chosen_because=because,
@@ -150,7 +150,6 @@ def _doubts(chosen: Candidate, held_out: HeldOut, summary: Bootstrap) -> tuple[s
 def _law(
     runs: Runs,
     problem: Problem,
-    chosen: Candidate,
     predicts: Mapping[str, Formula],
     because: str,
     summary: Bootstrap,

@@ -58,8 +58,7 @@ def _own(found: Array) -> Array:
     """Of fits that leave one cell out, each one's choice for its own cell."""
     import numpy as np
 
-    cells = np.arange(found.shape[1])
-    return found[cells, cells]
+    return np.stack([found[i, i] for i in range(len(found))])
 
 
 def _score(problem: Problem, candidate: Candidate, choices: Array) -> Score:

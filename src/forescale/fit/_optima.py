@@ -63,9 +63,10 @@ def quadratic(cell: Cell, within: float) -> Array:
     import numpy as np
 
     chosen, best = near(cell, within), cell.log_loss.argmin()
-    u, v = ((cell.points - cell.points[best]) / np.log(2))[chosen].T
+    offsets: Array = (cell.points - cell.points[best]) / np.log(2)
+    u, v = offsets[chosen].T
     design = np.stack([np.ones_like(u), u, v, u * u, u * v, v * v], axis=1)
-    return np.linalg.lstsq(design, cell.log_loss[chosen] - cell.log_loss[best])[0]
+    return _least_squares(design, cell.log_loss[chosen] - cell.log_loss[best])
 
 
 def _points(cells: Sequence[Cell], of: Callable[[Cell], Array]) -> Points:
@@ -78,11 +79,11 @@ def _points(cells: Sequence[Cell], of: Callable[[Cell], Array]) -> Points:
 def _vertex(cell: Cell) -> Array:
     import numpy as np
 
-    best = cell.points[cell.log_loss.argmin()]
+    best: Array = cell.points[cell.log_loss.argmin()]
     offset = _vertex_offset(cell, cell.spread)
     if offset is None:
         return best
-    found = best + offset * np.log(2)
+    found: Array = best + offset * np.log(2)
     return found if np.all((found >= cell.points.min(0)) & (found <= cell.points.max(0))) else best
 
 
@@ -96,8 +97,9 @@ def _vertex_offset(cell: Cell, spread: tuple[bool, bool]) -> Array | None:
     if within is None:
         return None
     c = quadratic(cell, within)
-    hessian = np.array([[2 * c[3], c[4]], [c[4], 2 * c[5]]])
-    return np.linalg.solve(hessian, -c[1:3]) if np.linalg.eigvalsh(hessian)[0] > 0 else None
+    hessian: Array = np.array([[2 * c[3], c[4]], [c[4], 2 * c[5]]])
+    offset = np.asarray(np.linalg.solve(hessian, -c[1:3]), dtype=float)
+    return offset if np.linalg.eigvalsh(hessian)[0] > 0 else None
 
 
 def _parabola_offset(cell: Cell, axis: int) -> Array | None:
@@ -107,9 +109,16 @@ def _parabola_offset(cell: Cell, axis: int) -> Array | None:
     if within is None:
         return None
     chosen, best = near(cell, within), cell.log_loss.argmin()
-    u = ((cell.points[:, axis] - cell.points[best, axis]) / np.log(2))[chosen]
+    offsets: Array = (cell.points[:, axis] - cell.points[best, axis]) / np.log(2)
+    u = offsets[chosen]
     constant = np.stack([np.ones_like(u), u, u * u], axis=1)
-    c = np.linalg.lstsq(constant, cell.log_loss[chosen])[0]
-    offset = np.zeros(2)
+    c = _least_squares(constant, cell.log_loss[chosen])
+    offset: Array = np.zeros(2)
     offset[axis] = -c[1] / (2 * c[2]) if c[2] > 0 else 0.0
     return offset
+
+
+def _least_squares(design: Array, target: Array) -> Array:
+    import numpy as np
+
+    return np.asarray(np.linalg.lstsq(design, target)[0], dtype=float)

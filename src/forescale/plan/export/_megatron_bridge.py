@@ -108,9 +108,7 @@ def _structure(shape: Shape) -> dict[str, Item]:
         "model.qk_layernorm": Item(shape.qk_norm == "head", WHERE),
         "model.add_bias_linear": Item(biases, WHERE),
         "model.add_qkv_bias": Item(shape.qkv_bias or biases, WHERE),
-        "model.softmax_type": Item(
-            "learnable" if shape.sinks else "vanilla", "workload shape: attention sinks or none"
-        ),
+        "model.softmax_type": Item("learnable" if shape.sinks else "vanilla", "workload shape: attention sinks or none"),
         "model.share_embeddings_and_output_weights": Item(shape.tied, WHERE),
         "model.position_embedding_type": Item("rope" if shape.positions is None else "learned_absolute", WHERE),
         "model.num_moe_experts": Item(None, WHERE),

@@ -17,8 +17,7 @@ def megatron_notes(n: Numbers, std: str, where: str) -> tuple[Note, ...]:
     return (
         remark("biases and one-dimensional parameters (norms) are exempt from weight decay in Megatron."),
         init_in_part(
-            n,
-            f"Megatron divides {std} by sqrt(2 * layers) for the two output projections (attention, FFN) of each layer",
+            n, f"Megatron divides {std} by sqrt(2 * layers) for the two output projections (attention, FFN) of each layer"
         ),
         *_model(n, where),
     )
