@@ -73,3 +73,10 @@ def test_counts_are_draws_with_replacement() -> None:
     assert (counts.sum(1) == 7).all()
     assert (counts == resample_counts(7, 100, seed=5)).all()
     assert (counts != resample_counts(7, 100, seed=6)).any()
+
+
+@pytest.mark.parametrize(("units", "resamples"), [(7, 1000), (101, 250), (3, 99)])
+def test_blocks_draw_as_one_table_would(units: int, resamples: int) -> None:
+    drawn = np.random.default_rng(42).integers(0, units, (resamples, units))
+    expected = [np.bincount(row, minlength=units) for row in drawn]
+    assert (resample_counts(units, resamples, seed=42) == expected).all()

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     Indices = NDArray[np.int64]
 
 SINGULAR = 1e-9  # of a standardised feature's variance left by the features before it: no slope can be told
+BLOCK = 100  # resamples drawn at a time
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -112,9 +113,14 @@ def resample_counts(units: int, resamples: int, seed: int) -> Array:
     """How often each unit is drawn in each bootstrap: `units` draws with replacement, (resamples, units)."""
     import numpy as np
 
-    drawn = np.random.default_rng(seed).integers(0, units, (resamples, units))
-    flat = drawn + units * np.arange(resamples)[:, None]
-    return np.bincount(flat.ravel(), minlength=resamples * units).reshape(resamples, units).astype(float)
+    rng = np.random.default_rng(seed)
+    counts = np.empty((resamples, units))
+    for start in range(0, resamples, BLOCK):  # the same draws as all at once, but they stay in the cache
+        block = counts[start : start + BLOCK]
+        drawn = rng.integers(0, units, block.shape)
+        drawn += units * np.arange(len(block))[:, None]
+        block[:] = np.bincount(drawn.ravel(), minlength=block.size).reshape(block.shape)
+    return counts
 
 
 def all_but_one(units: int) -> Array:
