@@ -75,8 +75,8 @@ def step_law(data: Path) -> Iterator[Derived]:
 def refits(data: Path) -> Iterator[Derived]:
     """Our own power laws: coefficients and covariances."""
     dense, moe = (step_law_fits.cells(data, kind) for kind in ("dense", "moe"))
-    lr, batch = step_law_fits.refit(dense, step_law_fits.dense_points)
-    pooled_lr, pooled_batch = step_law_fits.refit(dense + moe, step_law_fits.pooled_points)
+    lr, batch = step_law_fits.refit(dense)
+    pooled_lr, pooled_batch = step_law_fits.refit(dense + moe, pooled=True)
     optima = transfer.lingle_fit()
     yield from _power("steplaw-refit", "learning_rate", lr)
     yield from _power("steplaw-refit", "batch_tokens", batch)

@@ -26,7 +26,10 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
-from step_law_fits import NEAR, Cell, cells
+from step_law_fits import cells
+
+from forescale.fit import Cell
+from forescale.fit._optima import centroids
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -171,13 +174,13 @@ def step_law(data: Path, kind: str) -> Optima:
 
 
 def _step_law_cell(c: Cell) -> dict[str, float]:
-    near = np.expm1(c.gap) < NEAR
+    learning_rate, batch_tokens = np.exp(centroids([c]).at[0])
     return {
         "params": c.params,
         "tokens": c.tokens,
-        "batch_tokens": float(2 ** c.batch[near].mean()),
-        "learning_rate": float(2 ** c.lr[near].mean()),
-        "loss": c.loss,
+        "batch_tokens": float(batch_tokens),
+        "learning_rate": float(learning_rate),
+        "loss": c.minimum,
         "active_params": c.active_params,
     }
 

@@ -59,7 +59,7 @@ def _mean_octaves(judged: Law, runs: Runs) -> float:
 
 def _step_law(data: Path) -> Runs:
     group = cells(data, "dense")
-    N, D, L = (np.array([getattr(c, k) for c in group]) for k in ("params", "tokens", "loss"))
+    N, D, L = (np.array([getattr(c, k) for c in group]) for k in ("params", "tokens", "minimum"))
     return _runs(N, N, D, L)
 
 

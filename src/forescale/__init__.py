@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from forescale.errors import ForescaleError as ForescaleError
+    from forescale.fit import fit_law as fit_law
     from forescale.fit import score as score
     from forescale.laws import Law as Law
     from forescale.laws import law as law
+    from forescale.laws import save_law as save_law
     from forescale.plan import Plan as Plan
     from forescale.plan import Request as Request
     from forescale.plan import make_plan as make_plan
@@ -35,9 +37,11 @@ _HOMES = {
     "Value": "forescale.recipe",
     "Workload": "forescale.workload",
     "export": "forescale.plan.export",
+    "fit_law": "forescale.fit",
     "law": "forescale.laws",
     "make_plan": "forescale.plan",
     "read_runs": "forescale.runs",
+    "save_law": "forescale.laws",
     "score": "forescale.fit",
 }
 
@@ -51,9 +55,11 @@ __all__ = [
     "Value",
     "Workload",
     "export",
+    "fit_law",
     "law",
     "make_plan",
     "read_runs",
+    "save_law",
     "score",
 ]
 

@@ -1,13 +1,39 @@
-"""Runs to laws: cells and their loss surfaces, scoring."""
+"""Runs to laws: cells and their loss surfaces, scoring, fitting."""
 
+from forescale.fit._basin import interaction_and_ridge as interaction_and_ridge
+from forescale.fit._basin import measured_landscape as measured_landscape
+from forescale.fit._basin import slices as slices
 from forescale.fit._cells import Cell as Cell
 from forescale.fit._cells import Cells as Cells
 from forescale.fit._cells import Gaps as Gaps
 from forescale.fit._cells import make_cells as make_cells
+from forescale.fit._fit_law import data_hash as data_hash
+from forescale.fit._fit_law import fit_law as fit_law
+from forescale.fit._fitted import Bootstrap as Bootstrap
+from forescale.fit._fitted import Coefficient as Coefficient
+from forescale.fit._fitted import FittedLaw as FittedLaw
 from forescale.fit._score import score as score
 from forescale.fit._scores import CellGap as CellGap
 from forescale.fit._scores import Score as Score
 from forescale.fit._scores import Scores as Scores
 from forescale.fit._scores import Summary as Summary
 
-__all__ = ["Cell", "CellGap", "Cells", "Gaps", "Score", "Scores", "Summary", "make_cells", "score"]
+__all__ = [
+    "Bootstrap",
+    "Cell",
+    "CellGap",
+    "Cells",
+    "Coefficient",
+    "FittedLaw",
+    "Gaps",
+    "Score",
+    "Scores",
+    "Summary",
+    "data_hash",
+    "fit_law",
+    "interaction_and_ridge",
+    "make_cells",
+    "measured_landscape",
+    "score",
+    "slices",
+]

@@ -87,6 +87,12 @@ class Cell:
         return bool(np.any((high > low) & ((best == low) | (best == high))))
 
     @property
+    def spread(self) -> tuple[bool, bool]:
+        """Whether the learning rate and the batch were swept: more than one level, rounding aside."""
+        rate, batch = (float(levels[-1] / levels[0]) > 1 + ON_A_LINE for levels in (self.learning_rates, self.batches))
+        return rate, batch
+
+    @property
     def has_smooth(self) -> bool:
         """Whether enough runs lie near the minimum for a smooth surface; if not, the linear one stands in."""
         return self._smooth is not None

@@ -81,7 +81,7 @@ def _score_all(cells: Sequence[Cell], laws: Iterable[Law]) -> tuple[list[Score],
     not_applicable: dict[str, str] = {}
     for each in laws:
         name = each.name if all(s.name != each.name for s in scored) else f"{each.name} ({each.origin})"
-        gaps, reason = _law_gaps(cells, each)
+        gaps, reason = law_gaps(cells, each)
         if gaps:
             missing = f"{len(cells) - len(gaps)} of {len(cells)} cells: {reason}" if reason else ""
             scored.append(_law_score(cells, each, name, gaps, missing))
@@ -127,7 +127,7 @@ def _given(each: Law) -> tuple[str, ...]:
     )
 
 
-def _law_gaps(cells: Sequence[Cell], each: Law) -> tuple[tuple[CellGap, ...], str]:
+def law_gaps(cells: Sequence[Cell], each: Law) -> tuple[tuple[CellGap, ...], str]:
     """The gaps in the cells where the law has a value, and why it has none in the first of the others."""
     if not _quantities(each):
         return (), f"it predicts {', '.join(sorted(each.predicts))}, neither learning rate nor batch."
@@ -144,7 +144,7 @@ def _law_gaps(cells: Sequence[Cell], each: Law) -> tuple[tuple[CellGap, ...], st
 def _law_gap(cell: Cell, each: Law) -> CellGap:
     """The gap of the law's choice; of several, of the one that is best on the linear surface."""
     x: dict[str, Any] = {**variables(cell.workload, each), "loss": cell.minimum}
-    return _best(cell, _choices(cell, each, x), outside=each.outside(x))
+    return gap_at(cell, _choices(cell, each, x), outside=each.outside(x))
 
 
 def _choices(cell: Cell, each: Law, x: Mapping[str, Any]) -> list[tuple[float, float]]:
@@ -168,7 +168,7 @@ def _check_swept(cell: Cell, quantities: Sequence[str]) -> None:
             raise ForescaleError(f"it predicts {quantity} only, of which the sweep has one value.")
 
 
-def _best(cell: Cell, choices: Sequence[tuple[float, float]], outside: Mapping[str, float] | None = None) -> CellGap:
+def gap_at(cell: Cell, choices: Sequence[tuple[float, float]], outside: Mapping[str, float] | None = None) -> CellGap:
     gaps = cell.gaps([rate for rate, _ in choices], [batch for _, batch in choices])
     i = int(gaps.linear.argmin())
     return CellGap(
@@ -185,18 +185,18 @@ def _best(cell: Cell, choices: Sequence[tuple[float, float]], outside: Mapping[s
     )
 
 
-def _constant(cells: Sequence[Cell], rate: float, batch: float, title: str) -> Score:
+def constant_score(cells: Sequence[Cell], rate: float, batch: float, title: str) -> Score:
     name = f"constant lr={rate:.4g}, batch={batch:.0f}"
-    return Score(name=name, title=title, gaps=tuple(_best(cell, [(rate, batch)]) for cell in cells))
+    return Score(name=name, title=title, gaps=tuple(gap_at(cell, [(rate, batch)]) for cell in cells))
 
 
 def _baselines(cells: Sequence[Cell]) -> tuple[Score, ...]:
-    usual = [_constant(cells, rate, batch, "a constant setting") for rate, batch in CONSTANTS]
-    rate, batch = _best_constant(cells)
-    return (*usual, _constant(cells, rate, batch, "the best constant setting in hindsight"))
+    usual = [constant_score(cells, rate, batch, "a constant setting") for rate, batch in CONSTANTS]
+    rate, batch = best_constant(cells)
+    return (*usual, constant_score(cells, rate, batch, "the best constant setting in hindsight"))
 
 
-def _best_constant(cells: Sequence[Cell]) -> tuple[float, float]:
+def best_constant(cells: Sequence[Cell]) -> tuple[float, float]:
     """The swept rate and batch of the lowest linear mean, among those inside every cell's box if there are any."""
     import numpy as np
 
@@ -213,7 +213,7 @@ def _best_constant(cells: Sequence[Cell]) -> tuple[float, float]:
 
 
 def _floor(cells: Sequence[Cell]) -> Score:
-    gaps = tuple(_best(cell, [cell.smooth_optimum()]) for cell in cells)
+    gaps = tuple(gap_at(cell, [cell.smooth_optimum()]) for cell in cells)
     return Score(name="floor", title="each cell's own smooth minimum", gaps=gaps)
 
 

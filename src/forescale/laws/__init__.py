@@ -12,6 +12,7 @@ from forescale.laws._law import TransferError as TransferError
 from forescale.laws._law import spell as spell
 from forescale.laws._load import law as law
 from forescale.laws._load import names as names
+from forescale.laws._save import save_law as save_law
 from forescale.laws._variables import variables as variables
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "conventions",
     "law",
     "names",
+    "save_law",
     "spell",
     "variables",
 ]

@@ -1,0 +1,171 @@
+"""`forescale fit`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+    from forescale.fit import FittedLaw, Score
+
+LEAST_WIDTH = 120  # where the output is a file or a pipe
+READINGS = ("nearest", "linear", "smooth")
+
+
+def fit(
+    runs: Path,
+    *,
+    out: Path | None = None,
+    json: bool = False,
+    protocol: str = "auto",
+    over: str = "cells",
+    bootstraps: int = 1000,
+    columns: str | None = None,
+    seq_len: int | None = None,
+    seed: int = 0,
+) -> None:
+    """Fit laws of the best learning rate and batch to your own sweep, and say how they do on cells they have not seen.
+
+    Runs are grouped into cells of the same workload. Every protocol is fitted without one cell at a time and scored on
+    that cell; the one with the lowest gap becomes the law. `forescale plan --law law.toml` and `forescale score RUNS
+    --law law.toml` use it.
+
+    Parameters
+    ----------
+    runs
+        One row per finished run: .csv or .tsv (also .gz), .parquet, .jsonl. Needs parameters, tokens, peak learning
+        rate, batch and loss, under our names or common ones (N, D, lr, bs, smooth loss, ...).
+    out
+        Write the law to this .toml file.
+    json
+        Print JSON (schema_version 1).
+    protocol
+        step-law (the published protocol), near-0.5, centroid, vertex, argmin, bowl, or auto: the lowest gap on cells
+        left out.
+    over
+        What the bootstrap resamples: cells, or points as Step Law's authors do (the intervals are then too narrow).
+    bootstraps
+        Resamples for the intervals.
+    columns
+        Our name = your column, where the names are not recognised: learning_rate=lr,tokens=D.
+    seq_len
+        Tokens per sequence, where the batch counts sequences and no column says.
+    seed
+        Of the bootstrap.
+    """
+    from forescale.fit import fit_law
+    from forescale.runs import parse_columns, read_runs
+
+    if out is not None:
+        _check(out)
+    table = read_runs(runs, columns=parse_columns(columns) if columns is not None else None, seq_len=seq_len)
+    fitted = fit_law(table, protocol=protocol, over=over, bootstraps=bootstraps, seed=seed)
+    if json:
+        from json import dumps
+
+        print(dumps(fitted.to_json(), indent=2, allow_nan=False))
+    else:
+        _print(fitted)
+    if out is not None:
+        from forescale.laws import save_law
+
+        save_law(fitted.law, out)
+        print(f"forescale: wrote {out}", file=sys.stderr)
+
+
+def _check(out: Path) -> None:
+    """Refuse a name that cannot be written before any work is done."""
+    from forescale.errors import ForescaleError
+
+    if out.suffix != ".toml":
+        raise ForescaleError(f"--out must end in .toml; got {str(out)!r}.")
+
+
+def _print(fitted: FittedLaw) -> None:
+    console = _console()
+    read = fitted.runs
+    console.print(
+        f"{read['source']}: {read['read']} runs read, {read['diverged']} diverged, {fitted.cells} cells",
+        style="bold",
+        markup=False,
+    )
+    for quantity, formula in fitted.law.predicts.items():
+        console.print(f"{quantity} = {formula.text()}", markup=False)
+    console.print(_coefficients(fitted))
+    console.print(_held_out(fitted))
+    for line in _footnotes(fitted):
+        console.print(line, markup=False)
+
+
+def _console() -> Console:
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    return console if sys.stdout.isatty() else Console(highlight=False, width=max(console.width, LEAST_WIDTH))
+
+
+def _table(title: str) -> Table:
+    from rich import box
+    from rich.table import Table
+
+    return Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+
+
+def _coefficients(fitted: FittedLaw) -> Table:
+    over = fitted.bootstrap
+    table = _table(f"Coefficients, 80 % intervals from {over.resamples - over.dropped} resamples of {over.over}")
+    for name in ("quantity", "coefficient"):
+        table.add_column(name)
+    for name in ("value", "low", "high", "standard error"):
+        table.add_column(name, justify="right")
+    for quantity, coefficients in fitted.coefficients.items():
+        for name, c in coefficients.items():
+            table.add_row(quantity, _symbol(name), *(f"{v:.4g}" for v in (c.value, c.low, c.high, c.stderr)))
+        table.add_section()
+    return table
+
+
+def _symbol(name: str) -> str:
+    """`exponent of N`; a coefficient by its logarithm, in which its interval is stated."""
+    from forescale.laws import SYMBOLS
+
+    return f"exponent of {SYMBOLS[name]}" if name in SYMBOLS else name
+
+
+def _held_out(fitted: FittedLaw) -> Table:
+    table = _table("Loss gap in per cent on cells left out, mean over cells")
+    table.add_column("protocol")
+    for name in READINGS:
+        table.add_column(name, justify="right")
+    table.add_column("optimum of a cell")
+    choice = (fitted.choice,) if fitted.choice is not None else ()
+    for group in (fitted.held_out, choice, fitted.references):
+        for score in group:
+            table.add_row(*_row(score, chosen=fitted.chosen_because.startswith(f"{score.name} (")))
+        table.add_section()
+    return table
+
+
+def _row(score: Score, *, chosen: bool) -> Iterable[str]:
+    yield f"> {score.name}" if chosen else f"  {score.name}"
+    for name in READINGS:
+        yield f"{100 * getattr(score, name).mean:.3f}" if score.gaps else "-"
+    yield score.title
+
+
+def _footnotes(fitted: FittedLaw) -> Iterable[str]:
+    yield f"> chosen: {fitted.chosen_because}."
+    if fitted.choice is not None:
+        yield (
+            "the choice itself: each cell's protocol chosen on the other cells, so this gap does not profit from having "
+            "chosen. The last two rows are published and in hindsight: nothing was left out for them."
+        )
+    for warning in fitted.warnings:
+        yield f"! {warning}."
+    for note in fitted.notes:
+        yield f"{note}."
