@@ -261,7 +261,7 @@ def _farseer(columns: Columns, loss: Array, raw: bool) -> Form:
         return made
 
     return formula_form(
-        "farseer", logs, columns, starts, names=("s0", "s1", "g1", "s2", "g2", "s3", "g3"), linear=linear, join=join,
+        "farseer", logs, columns, starts, names=(), linear=linear, join=join,
         constants=constants, shape=(1, 2, 3, 4, 5, 6), curved=False,
     )  # fmt: skip
 
