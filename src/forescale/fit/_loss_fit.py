@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from forescale.laws import Law
+from forescale.laws._families import FAMILIES
 
 if TYPE_CHECKING:
     from forescale.fit._robust import Array
@@ -60,8 +61,8 @@ class LossFit:
     """A loss law fitted to runs.
 
     `objective` is the mean Huber loss of the log loss (or of the loss); `rms` that of ln(predicted / measured). `spread`
-    maps a constant to the range it takes within 5 % of the objective, `optima` are local optima up to twice the best, and
-    `draws` (bootstraps, constants) the resamples' constants in the order of `parameters`. `warnings` say what the runs
+    maps a constant to the range it takes within 5 % of the objective, over the sets of constants in `near`; `optima` are
+    local optima up to twice the best, and `draws` (bootstraps, constants) the resamples' constants in the order of `parameters`. `warnings` say what the runs
     do not settle.
     """
 
@@ -72,10 +73,17 @@ class LossFit:
     runs: int
     law: Law
     spread: Mapping[str, tuple[float, float]]
+    near: tuple[Optimum, ...]
     optima: tuple[Optimum, ...]
     extrapolation: Extrapolation | None
     warnings: tuple[str, ...]
     draws: Array
+
+    def predict_range(self, **x: Any) -> tuple[float, float]:
+        """Lowest and highest loss at `x` (as `Law.predict` takes it) over the constants that fit nearly as well."""
+        evaluate = FAMILIES[self.family].evaluate
+        values = [float(evaluate(optimum.constants, {}, x)) for optimum in self.near]
+        return min(values), max(values)
 
     def to_json(self) -> dict[str, Any]:
         """Everything but the draws, in plain JSON types."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 from forescale.errors import ForescaleError
@@ -53,7 +53,7 @@ def fit_loss_law(
     y = columns.loss if on == "loss" else np.log(columns.loss)
     found = search(form, y, delta)
     draws = _bootstrap(form, y, found.theta, columns.groups, delta, bootstraps, seed)
-    near = near_equal(form, y, found, delta)
+    near, scores = near_equal(form, y, found, delta)
     spread = {k: (float(v.min()), float(v.max())) for k, v in _table(form, near).items()}
     extrapolation, reason = _extrapolate(columns, name, delta, raw=on == "loss")
     constants = {k: float(v[0]) for k, v in _table(form, found.theta[None]).items()}
@@ -70,10 +70,8 @@ def fit_loss_law(
         runs=len(y),
         law=_law(name, constants, covariance_of, covariance, columns, delta, on),
         spread=spread,
-        optima=tuple(
-            Optimum(constants={k: float(v[0]) for k, v in _table(form, t[None]).items()}, objective=q)
-            for t, q in found.optima
-        ),
+        near=_optima(form, near, scores),
+        optima=_optima(form, np.stack([t for t, _ in found.optima]), [q for _, q in found.optima]),
         extrapolation=extrapolation,
         warnings=(*columns.notes, *warnings, *reason),
         draws=np.stack(list(draws.values()), axis=1),
@@ -96,6 +94,14 @@ def _table(form: Form, theta: Array) -> dict[str, Array]:
     with np.errstate(all="ignore"):
         made = form.constants(theta)
     return {name: made[name] for name in FAMILIES[form.family].constants}
+
+
+def _optima(form: Form, theta: Array, objectives: Iterable[float]) -> tuple[Optimum, ...]:
+    table = _table(form, theta)
+    return tuple(
+        Optimum(constants={k: float(v[i]) for k, v in table.items()}, objective=float(q))
+        for i, q in enumerate(objectives)
+    )
 
 
 def _bootstrap(
@@ -197,7 +203,7 @@ def _extrapolate(
     form = make_form(family, part.x, part.loss, raw=raw)
     y = part.loss if raw else np.log(part.loss)
     found = search(form, y, delta)
-    near = np.concatenate([found.theta[None], near_equal(form, y, found, delta)])
+    near = np.concatenate([found.theta[None], near_equal(form, y, found, delta)[0]])
     made = {name: v[:, None] for name, v in _table(form, near).items()}
     errors = np.log(FAMILIES[family].evaluate(made, {}, rest.x) / rest.loss)
     bias = errors.mean(axis=1)
@@ -224,7 +230,7 @@ def _warnings(
     vague = [
         name
         for name, (low, high) in spread.items()
-        if name not in form.positive and name not in ("E", "c") and (low <= 0 <= high or max(abs(low), abs(high)) > VAGUE * min(abs(low), abs(high)))
+        if name not in (*form.positive, "E", "c") and _wide(low, high)
     ]
     said = list(found.edges)
     if vague:
@@ -237,3 +243,8 @@ def _warnings(
     if (groups := int(columns.groups.max()) + 1) < 10:
         said.append(f"only {groups} groups to resample: the intervals are rough")
     return said
+
+
+def _wide(low: float, high: float) -> bool:
+    small, large = sorted((abs(low), abs(high)))
+    return low <= 0 <= high or large > VAGUE * small

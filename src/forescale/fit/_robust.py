@@ -89,7 +89,7 @@ def minimise(
             if not len(moving):
                 break
             held = None if free is None else ~free[moving]
-            steps = _steps(model, y, theta[moving], weights[moving], delta, damping[moving], held)
+            steps, promise = _steps(model, y, theta[moving], weights[moving], delta, damping[moving], held)
             best, at = _best(model, y, theta[moving], weights[moving], delta, steps)
             old, lam = costs[moving], damping[moving]
             better = best < old
@@ -97,14 +97,15 @@ def minimise(
             costs[moving] = np.where(better, best, old)
             damping[moving] = np.clip(np.where(better, lam / 8, lam * 16), 1e-14, 2 * MOST_DAMPING)
             resting = better & (old - best <= tolerance * old) | ~better & (lam > MOST_DAMPING)
+            resting |= ~better & (promise <= tolerance * old)  # at the optimum but for rounding
             moving = moving[~resting]
     return theta, costs
 
 
 def _steps(
     model: Model, y: Array, theta: Array, weights: Array, delta: float, damping: Array, held: Flags | None
-) -> list[Array]:
-    """Newton's step and the reweighted Gauss-Newton step, both damped."""
+) -> tuple[list[Array], Array]:
+    """The reweighted Gauss-Newton step and Newton's, both damped, and the decrease that they promise (R,)."""
     import numpy as np
 
     parts = model.parts(theta)
@@ -118,7 +119,8 @@ def _steps(
     systems = [steady + ridge]
     if (curve := parts.curve(psi)) is not None:
         systems.append(parts.gram(weights * near) + curve + ridge)
-    return [_solve(H, gradient, scale, held) for H in systems]
+    steps = [_solve(H, gradient, scale, held) for H in systems]
+    return steps, np.max([np.abs((gradient * step).sum(axis=1)) for step in steps], axis=0)
 
 
 def _solve(H: Array, gradient: Array, scale: Array, held: Flags | None) -> Array:

@@ -18,6 +18,8 @@ ALIKE = 1e-6  # of the objective: optima that differ by less are one
 LOCAL = 2.0  # times the best objective: worse local optima are not worth telling
 MOVES = (0.005, 0.01, 0.02, 0.04, 0.08, 0.15, 0.25, 0.4, 0.6, 1.0)  # of an exponent, up and down, the others refitted
 EDGE = 1.02
+FIRST = 15  # rounds for every start: Newton's step needs 5 to 10 from a good one
+FINISHED = 1e-9  # of the cost: starts this close after them have met
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -35,7 +37,10 @@ def search(form: Form, y: Array, delta: float) -> Found:
     import numpy as np
 
     start = _starts(form, y, delta)
-    theta, costs = minimise(form.model, y, start, np.ones((len(start), len(y))), delta)
+    theta, costs = minimise(form.model, y, start, np.ones((len(start), len(y))), delta, rounds=FIRST)
+    open_ = _distinct(costs)
+    theta[open_], costs[open_] = minimise(form.model, y, theta[open_], np.ones((len(open_), len(y))), delta)
+    theta, costs = theta[open_], costs[open_]
     order = np.argsort(costs)
     optima: list[tuple[Array, float]] = []
     for i in order[np.isfinite(costs[order])]:
@@ -43,6 +48,16 @@ def search(form: Form, y: Array, delta: float) -> Found:
             optima.append((theta[i], float(costs[i] / len(y))))
     best = optima[0][0]
     return Found(theta=best, objective=optima[0][1], optima=tuple(optima), edges=_edges(form, best))
+
+
+def _distinct(costs: Array) -> Array:
+    """Indices, best first, of the starts worth finishing: none that another has reached or that has got nowhere."""
+    import numpy as np
+
+    order = np.argsort(costs)
+    ranked = costs[order]
+    apart = np.diff(ranked, prepend=-np.inf) > FINISHED * ranked
+    return order[apart & (ranked <= LOCAL * ranked[0])]
 
 
 def _starts(form: Form, y: Array, delta: float) -> Array:
@@ -79,8 +94,8 @@ def _edges(form: Form, theta: Array) -> tuple[str, ...]:
     return tuple(found)
 
 
-def near_equal(form: Form, y: Array, found: Found, delta: float) -> Array:
-    """Parameter vectors (M, P) within 5 % of the best objective: each exponent moved and held, the rest refitted."""
+def near_equal(form: Form, y: Array, found: Found, delta: float) -> tuple[Array, Array]:
+    """Parameter vectors (M, P) and mean losses (M,) within 5 % of the best objective: each exponent moved and held, the rest refitted."""
     import numpy as np
 
     moves = np.array([m for size in MOVES for m in (1 + size, 1 / (1 + size))])
@@ -92,9 +107,11 @@ def near_equal(form: Form, y: Array, found: Found, delta: float) -> Array:
         free[rows, column] = False
     ones = np.ones((len(start), len(y)))
     theta, costs = minimise(form.model, y, start, ones, delta, free=free, rounds=60, tolerance=1e-8)
-    near = theta[costs / len(y) <= (1 + NEAR) * found.objective]
-    local = [t for t, q in found.optima if q <= (1 + NEAR) * found.objective]
-    return np.concatenate([np.stack(local), near])
+    most = (1 + NEAR) * found.objective
+    near = costs / len(y) <= most
+    local = [(t, q) for t, q in found.optima if q <= most]
+    vectors = np.concatenate([np.stack([t for t, _ in local]), theta[near]])
+    return vectors, np.concatenate([[q for _, q in local], costs[near] / len(y)])
 
 
 def condition(form: Form, y: Array, theta: Array) -> float:
