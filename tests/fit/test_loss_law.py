@@ -78,7 +78,10 @@ def design(family: str, count: int = 90, seed: int = 1) -> Columns:
     N, D = np.exp(rng.uniform(np.log(2e7), np.log(5e9), count)), np.exp(rng.uniform(np.log(2e8), np.log(5e11), count))
     S = rng.choice([0, 0.5, 0.75, 0.875], count)
     x = {"params": N, "tokens": D, "compute": 6 * N * D, "sparsity": S, "nonzero_params": N * (1 - S)}
-    x |= {"active_params": N / rng.choice([1, 2, 4, 8, 16], count), "unique_tokens": D / rng.choice([1, 2, 8, 30], count)}
+    x |= {
+        "active_params": N / rng.choice([1, 2, 4, 8, 16], count),
+        "unique_tokens": D / rng.choice([1, 2, 8, 30], count),
+    }
     return {name: x[name] for name in FAMILIES[family].inputs or ()}
 
 

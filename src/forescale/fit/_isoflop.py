@@ -13,7 +13,10 @@ from forescale.fit._loss_law import fit_loss_law, resample_counts
 from forescale.runs import Runs
 
 if TYPE_CHECKING:
-    from forescale.fit._robust import Array
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from forescale.fit._robust import Array, Flags
 
 SAME_BUDGET = 0.1  # budgets whose compute differs by less are one
 LEAST_RUNS = 4  # of a budget: one more than a parabola has coefficients
@@ -70,13 +73,13 @@ def fit_isoflops(
     return IsoFlops(optima=tuple(optima), fit=fit)
 
 
-def _budgets(compute: Array) -> Array:
+def _budgets(compute: Array) -> NDArray[np.intp]:
     """Numbers of the budgets, ascending: a new one starts where compute jumps."""
     import numpy as np
 
     order = np.argsort(compute)
     jump = np.diff(np.log(compute[order]), prepend=np.log(compute[order[0]])) > np.log1p(SAME_BUDGET)
-    label = np.empty(len(compute), dtype=int)
+    label = np.empty(len(compute), dtype=np.intp)
     label[order] = np.cumsum(jump)
     return label
 
@@ -117,14 +120,16 @@ def closed_form(E: Any, A: Any, B: Any, alpha: Any, beta: Any, *, product: float
     return product / N**2
 
 
-def _vertices(n: Array, L: Array, counts: Array) -> tuple[Array, Array]:
+def _vertices(n: Array, L: Array, counts: Array) -> tuple[Array, Flags]:
     """Lowest points (R,) of parabolas in n under run counts (R, m), and whether each opens upward."""
     import numpy as np
 
     center, size = n.mean(), n.std()
     z = (n - center) / size
     X = np.stack([np.ones_like(z), z, z * z], axis=1)
-    G = np.einsum("rm,mp,mq->rpq", counts, X, X) + 1e-12 * np.eye(3)
-    c = np.linalg.solve(G, np.einsum("rm,mp->rp", counts * (L - L.mean()), X)[..., None])[..., 0]
-    up = c[:, 2] > 0
+    squares = (X[:, :, None] * X[:, None]).reshape(len(z), 9)
+    G = (counts @ squares).reshape(-1, 3, 3) + 1e-12 * np.eye(3)
+    h: Array = (counts * (L - L.mean())) @ X
+    c: Any = np.linalg.solve(G, h[..., None])[..., 0]
+    up: Flags = c[:, 2] > 0
     return np.where(up, center - size * c[:, 1] / (2 * np.where(up, c[:, 2], 1.0)), np.nan), up

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from forescale.errors import ForescaleError, UnknownNameError
@@ -32,11 +32,11 @@ class LossColumns:
     x: Mapping[str, Array]
     compute: Array
     loss: Array
-    groups: Array
+    groups: Any  # one label or number a run
     source: str
     notes: tuple[str, ...]
 
-    def part(self, chosen: Array) -> LossColumns:
+    def part(self, chosen: Any) -> LossColumns:
         """Some of the runs."""
         return LossColumns(
             x={name: v[chosen] for name, v in self.x.items()},
@@ -73,7 +73,7 @@ def loss_columns(runs: Runs | Mapping[str, Any], family: str, groups: Any) -> Lo
         columns = _lowest(runs, columns, kept)
     _check(columns, family)
     _, numbered = np.unique(columns.groups, return_inverse=True)
-    return LossColumns(**{**vars(columns), "groups": numbered})
+    return replace(columns, groups=numbered)
 
 
 def _read(runs: Runs | Mapping[str, Any]) -> tuple[dict[str, Array], str, tuple[str, ...]]:
@@ -94,7 +94,7 @@ def _read(runs: Runs | Mapping[str, Any]) -> tuple[dict[str, Array], str, tuple[
 
 def _complete(raw: dict[str, Array], inputs: Sequence[str]) -> tuple[dict[str, Array], tuple[str, ...]]:
     """Tokens from compute, compute from tokens, non-zero parameters from sparsity."""
-    rules = {
+    rules: dict[str, tuple[tuple[str, ...], Callable[[dict[str, Array]], Array], str]] = {
         "tokens": (("compute", "params"), lambda r: r["compute"] / (6 * r["params"]), "compute / (6 params)"),
         "compute": (("params", "tokens"), lambda r: 6 * r["params"] * r["tokens"], "6 params tokens"),
         "nonzero_params": (
@@ -102,7 +102,7 @@ def _complete(raw: dict[str, Array], inputs: Sequence[str]) -> tuple[dict[str, A
             lambda r: r["params"] * (1 - r["sparsity"]),
             "params (1 - sparsity)",
         ),
-    }  # type: dict[str, tuple[tuple[str, ...], Any, str]]
+    }
     notes: list[str] = []
     for name, (needs, rule, said) in rules.items():
         if name in inputs and name not in raw and all(n in raw for n in needs):
@@ -120,7 +120,7 @@ def _compute(raw: Mapping[str, Array]) -> Array:
     return 6 * trained * raw["tokens"]
 
 
-def _groups(runs: Runs | Mapping[str, Any], groups: Any, count: int) -> Array:
+def _groups(runs: Runs | Mapping[str, Any], groups: Any, count: int) -> Any:
     import numpy as np
 
     if groups is None:
@@ -137,7 +137,7 @@ def _groups(runs: Runs | Mapping[str, Any], groups: Any, count: int) -> Array:
     return label
 
 
-def _finite(loss: Array, source: str) -> tuple[Array, tuple[str, ...]]:
+def _finite(loss: Array, source: str) -> tuple[Any, tuple[str, ...]]:
     """Runs with a finite loss; NaN and losses of 0 or below are errors, infinite ones diverged and are left out."""
     import numpy as np
 
@@ -150,7 +150,7 @@ def _finite(loss: Array, source: str) -> tuple[Array, tuple[str, ...]]:
     return kept, (f"{lost} diverged runs are left out",) if lost else ()
 
 
-def _lowest(runs: Runs, columns: LossColumns, kept: Array) -> LossColumns:
+def _lowest(runs: Runs, columns: LossColumns, kept: Any) -> LossColumns:
     """Of a sweep over learning rate or batch, the lowest loss of each cell: a loss law is of tuned runs."""
     import polars as pl
 
@@ -165,7 +165,7 @@ def _lowest(runs: Runs, columns: LossColumns, kept: Array) -> LossColumns:
     best = part.sort("loss", "at").unique(["cell"], keep="first", maintain_order=True).sort("at")["at"].to_numpy()
     note = f"the runs are a sweep: the lowest loss of each of {len(best)} cells is fitted, of {len(kept)} runs"
     chosen = columns.part(best)
-    return LossColumns(**{**vars(chosen), "notes": (*chosen.notes, note)})
+    return replace(chosen, notes=(*chosen.notes, note))
 
 
 def _check(columns: LossColumns, family: str) -> None:

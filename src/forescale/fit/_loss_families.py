@@ -145,7 +145,7 @@ def _skaling(columns: Columns, loss: Array, raw: bool) -> Form:
         return np.concatenate([E, log_coefficients(coefficients, loss), exponents[:, :3]], axis=1)
 
     def constants(theta: Any) -> dict[str, Any]:
-        t = dict(zip(("E", "A", "B", "alpha", "beta", "k"), theta.T, strict=True))
+        t: dict[str, Any] = dict(zip(("E", "A", "B", "alpha", "beta", "k"), theta.T, strict=True))
         made = _powers(t, logs, {"A": ("alpha", "params"), "B": ("beta", "tokens")})
         return {**made, "E": np.exp(t["E"]), "k": t["k"]}
 
@@ -184,7 +184,9 @@ def _kaplan(columns: Columns, loss: Array, raw: bool) -> Form:
 
     one, none = np.ones_like(loss), np.zeros_like(loss)
     offset = np.stack([none, -logs.x["tokens"]])
-    designs = np.stack([np.stack([one, none, -logs.x["params"], none], axis=1), np.stack([none, one, none, none], axis=1)])
+    designs = np.stack(
+        [np.stack([one, none, -logs.x["params"], none], axis=1), np.stack([none, one, none, none], axis=1)]
+    )
     model = Power(designs=designs, offset=offset, power=3, floor=None, raw=raw)
     return Form(
         family="kaplan", model=model, exponents=grid(axes), grid_names=tuple(axes), linear=linear, join=join,
@@ -216,7 +218,7 @@ def _repeated(columns: Columns, loss: Array, raw: bool) -> Form:
         )
 
     def constants(theta: Any) -> dict[str, Any]:
-        t = dict(zip(("E", "A", "B", "alpha", "beta", "R_D", "R_N"), theta.T, strict=True))
+        t: dict[str, Any] = dict(zip(("E", "A", "B", "alpha", "beta", "R_D", "R_N"), theta.T, strict=True))
         made = _powers(t, logs, {"A": ("alpha", "params"), "B": ("beta", "tokens")})
         return {**made, **{name: np.exp(t[name]) for name in ("E", "R_D", "R_N")}}
 

@@ -62,8 +62,8 @@ class LossFit:
 
     `objective` is the mean Huber loss of the log loss (or of the loss); `rms` that of ln(predicted / measured). `spread`
     maps a constant to the range it takes within 5 % of the objective, over the sets of constants in `near`; `optima` are
-    local optima up to twice the best, and `draws` (bootstraps, constants) the resamples' constants in the order of `parameters`. `warnings` say what the runs
-    do not settle.
+    local optima up to twice the best; `draws` (bootstraps, constants) the resamples' constants in the order of
+    `parameters`. `warnings` say what the runs do not settle.
     """
 
     family: str

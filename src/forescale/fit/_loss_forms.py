@@ -182,4 +182,3 @@ def log_coefficients(coefficients: Array, loss: Array) -> Array:
     import numpy as np
 
     return np.log(np.maximum(coefficients, LEAST * float(loss.min())))
-

@@ -58,8 +58,9 @@ def fit_loss_law(
     extrapolation, reason = _extrapolate(columns, name, delta, raw=on == "loss")
     constants = {k: float(v[0]) for k, v in _table(form, found.theta[None]).items()}
     covariance_of, covariance = _covariance(form, constants, draws)
-    residuals = np.log(FAMILIES[name].evaluate(constants, {}, columns.x) / columns.loss)
-    warnings = _warnings(form, y, found, columns, constants, spread, draws)
+    predicted: Array = FAMILIES[name].evaluate(constants, {}, columns.x)
+    residuals = np.log(predicted / columns.loss)
+    warnings = _warnings(form, y, found, columns, constants, spread)
     if not covariance:
         warnings.append("the constants are too uncertain for a covariance: the law is saved without one")
     return LossFit(
@@ -118,7 +119,7 @@ def _bootstrap(
     return {name: v[finite] for name, v in table.items()}
 
 
-def resample_counts(groups: Array, bootstraps: int, seed: int) -> Array:
+def resample_counts(groups: Any, bootstraps: int, seed: int) -> Array:
     """How often each run counts (bootstraps, n), groups being drawn with replacement."""
     import numpy as np
 
@@ -204,8 +205,9 @@ def _extrapolate(
     y = part.loss if raw else np.log(part.loss)
     found = search(form, y, delta)
     near = np.concatenate([found.theta[None], near_equal(form, y, found, delta)[0]])
-    made = {name: v[:, None] for name, v in _table(form, near).items()}
-    errors = np.log(FAMILIES[family].evaluate(made, {}, rest.x) / rest.loss)
+    made: dict[str, Any] = {name: v[:, None] for name, v in _table(form, near).items()}
+    predicted: Array = FAMILIES[family].evaluate(made, {}, rest.x)
+    errors = np.log(predicted / rest.loss)
     bias = errors.mean(axis=1)
     return Extrapolation(
         bias=float(bias[0]),
@@ -224,13 +226,10 @@ def _warnings(
     columns: LossColumns,
     constants: Mapping[str, float],
     spread: Mapping[str, tuple[float, float]],
-    draws: Mapping[str, Array],
 ) -> list[str]:
     """What the runs do not settle."""
     vague = [
-        name
-        for name, (low, high) in spread.items()
-        if name not in (*form.positive, "E", "c") and _wide(low, high)
+        name for name, (low, high) in spread.items() if name not in (*form.positive, "E", "c") and _wide(low, high)
     ]
     said = list(found.edges)
     if vague:

@@ -210,6 +210,9 @@ class Formula:
 
     def parts(self, theta: Array) -> Tensor:
         """The value with its derivatives."""
-        nearby = (lambda p, h: self._gradient(_moved(theta, p, h))) if self.curved else None
+
+        def nearby(p: int, h: float) -> Array:
+            return self._gradient(_moved(theta, p, h))
+
         gradient = self._gradient(theta)
-        return Tensor(value=self.value(theta), gradient=gradient, nearby=nearby)
+        return Tensor(value=self.value(theta), gradient=gradient, nearby=nearby if self.curved else None)

@@ -23,7 +23,10 @@ FLOOR = 1e-300
 class Parts(Protocol):
     """A model at parameter vectors (R, P): its value (R, n) and weighted sums over the runs of its derivatives."""
 
-    value: Array
+    @property
+    def value(self) -> Array:
+        """The modelled quantity."""
+        ...
 
     def pull(self, v: Array) -> Array:
         """Sum of v (R, n) times the gradients: (R, P)."""
@@ -128,15 +131,15 @@ def _solve(H: Array, gradient: Array, scale: Array, held: Flags | None) -> Array
     import numpy as np
 
     unit = 1 / np.sqrt(np.maximum(scale, FLOOR))
-    A, b = H * unit[:, :, None] * unit[:, None, :], gradient * unit
+    system, b = H * unit[:, :, None] * unit[:, None, :], gradient * unit
     if held is not None:
-        A = np.where(held[:, :, None] | held[:, None, :], np.eye(A.shape[1]), A)
+        system = np.where(held[:, :, None] | held[:, None, :], np.eye(b.shape[1]), system)
         b = np.where(held, 0.0, b)
-    A = np.where(np.isfinite(A), A, 0.0) + 1e-15 * np.eye(A.shape[1])
+    system = np.where(np.isfinite(system), system, 0.0) + 1e-15 * np.eye(b.shape[1])
     try:
-        return np.linalg.solve(A, b[..., None])[..., 0] * unit
+        return np.linalg.solve(system, b[..., None])[..., 0] * unit
     except np.linalg.LinAlgError:  # one singular system in the batch
-        return np.linalg.solve(A + 1e-9 * np.eye(A.shape[1]), b[..., None])[..., 0] * unit
+        return np.linalg.solve(system + 1e-9 * np.eye(b.shape[1]), b[..., None])[..., 0] * unit
 
 
 def _best(

@@ -11,6 +11,9 @@ from forescale.fit._robust import cost, minimise
 from forescale.fit._varpro import project
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from forescale.fit._robust import Array
 
 NEAR = 0.05  # of the objective: parameters within are as good as the best, for all the runs say
@@ -50,7 +53,7 @@ def search(form: Form, y: Array, delta: float) -> Found:
     return Found(theta=best, objective=optima[0][1], optima=tuple(optima), edges=_edges(form, best))
 
 
-def _distinct(costs: Array) -> Array:
+def _distinct(costs: Array) -> NDArray[np.intp]:
     """Indices, best first, of the starts worth finishing: none that another has reached or that has got nowhere."""
     import numpy as np
 
@@ -90,7 +93,9 @@ def _edges(form: Form, theta: Array) -> tuple[str, ...]:
             low, high = float(form.exponents[:, i].min()), float(form.exponents[:, i].max())
             value = float(made[name][0])
             if value < low * EDGE or value > high / EDGE:
-                found.append(f"{name} = {value:.4g} lies at or beyond the edge of the values searched, {low:g} to {high:g}")
+                found.append(
+                    f"{name} = {value:.4g} lies at the edge of the values searched, {low:g} to {high:g}, or beyond"
+                )
     return tuple(found)
 
 

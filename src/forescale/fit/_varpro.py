@@ -40,19 +40,19 @@ def _solve(problem: Linear, delta: float, rounds: int) -> Array:
     import numpy as np
 
     with np.errstate(all="ignore"):
-        A = problem.basis * (problem.scale / problem.target)[:, None]
+        rows = problem.basis * (problem.scale / problem.target)[:, None]
         b = problem.scale
-        size = np.sqrt(np.einsum("skn,skn->sk", A, A))
+        size = np.sqrt(np.einsum("skn,skn->sk", rows, rows))
         size = np.where((size > 0) & np.isfinite(size), size, 1.0)
-        A /= size[..., None]
-        A[~np.isfinite(A)] = 0.0
-        across = np.swapaxes(A, 1, 2)
+        rows /= size[..., None]
+        rows[~np.isfinite(rows)] = 0.0
+        across = np.swapaxes(rows, 1, 2)
         weights = np.ones_like(b)
         coefficients = np.zeros_like(size)
         for _ in range(rounds):
-            AW = A * weights[:, None]
-            coefficients = nonnegative(AW @ across, (AW @ b[..., None])[..., 0])
-            r = np.abs((coefficients[:, None] @ A)[:, 0] - b)
+            weighted = rows * weights[:, None]
+            coefficients = nonnegative(weighted @ across, (weighted @ b[..., None])[..., 0])
+            r = np.abs((coefficients[:, None] @ rows)[:, 0] - b)
             weights = delta / np.maximum(r, delta)
     return coefficients / size
 
@@ -91,5 +91,5 @@ def _restricted(G: Array, h: Array, kept: tuple[int, ...]) -> Array:
     try:
         c[:, index] = np.linalg.solve(system, h[:, index, None])[..., 0]
     except np.linalg.LinAlgError:  # a basis with equal columns: share by the smallest norm
-        c[:, index] = np.einsum("skl,sl->sk", np.linalg.pinv(system), h[:, index])
+        c[:, index] = (np.linalg.pinv(system) @ h[:, index, None])[..., 0]
     return np.where(np.isfinite(c), c, -1.0)

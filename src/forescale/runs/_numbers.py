@@ -12,7 +12,9 @@ if TYPE_CHECKING:
 
 ROW = "row"  # the row's number in the file, the header being row 1
 MAY_BE_ZERO = frozenset({"weight_decay", "sparsity"})
-COUNTS = frozenset({"params", "active_params", "nonzero_params", "tokens", "unique_tokens", "batch_tokens"})  # may be written 7B, 1.4T
+COUNTS = frozenset(
+    {"params", "active_params", "nonzero_params", "tokens", "unique_tokens", "batch_tokens"}
+)  # may be written 7B, 1.4T
 # Below this a count of parameters or tokens is in millions or billions, not in ones.
 LEAST = {"params": 1e3, "active_params": 1e3, "tokens": 1e4}
 
