@@ -1,7 +1,7 @@
 """Chinchilla's law on Epoch's 240 points: our fit against scipy's L-BFGS-B from 4,500 starts, and the bootstraps of both.
 
-Run with OMP_NUM_THREADS=1: a second thread's waiting would count as CPU time. scipy runs a random sample of the starts in every round; its time for all 4,500 is the sample's scaled up, which is
-stated in the results.
+Run with OMP_NUM_THREADS=1: a second thread's waiting would count as CPU time. scipy runs a random sample of the starts
+in every round; its time for all 4,500 is the sample's scaled up, which is stated in the results.
 """
 
 from __future__ import annotations
