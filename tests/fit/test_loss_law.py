@@ -14,7 +14,10 @@ from hypothesis import strategies as st
 
 from forescale.errors import ForescaleError
 from forescale.fit import fit_loss_law, save_law
+from forescale.fit._loss_families import make_form
 from forescale.fit._robust import huber
+from forescale.fit._search import search
+from forescale.fit._varpro import project
 from forescale.laws import law
 from forescale.laws._families import FAMILIES
 from forescale.runs import read_runs
@@ -236,6 +239,29 @@ def test_a_sweep_is_fitted_at_the_lowest_loss_of_each_cell() -> None:
     assert fit.runs == 30
     assert fit.parameters["E"].value == pytest.approx(1.8, rel=1e-3)
     assert any("lowest loss of each of 30 cells" in w for w in fit.warnings)
+
+
+@pytest.mark.parametrize("family", PLANTED)
+def test_derivatives(family: str) -> None:
+    # Against central differences of the values, and second derivatives of the gradients.
+    x = planted(family, count=25)
+    form = make_form(family, x, x["loss"])
+    start = form.join(form.exponents, project(form.linear, form.exponents, 1e-3))
+    theta = search(form, np.log(x["loss"]), 1e-3).theta * 0.97 + 0.03 * start[len(start) // 2]
+    v = np.random.default_rng(0).standard_normal(25)[None]
+    parts = form.model.parts(theta[None])
+    size = len(theta)
+    moved = [theta[None] + sign * 1e-5 * np.eye(size)[[p]] for p in range(size) for sign in (1, -1)]
+    values = np.stack([form.model.value(t)[0] for t in moved]).reshape(size, 2, -1)
+    numeric = (values[:, 0] - values[:, 1]) / 2e-5
+    scale = np.abs(numeric).max()
+    assert parts.pull(v)[0] == pytest.approx(numeric @ v[0], rel=1e-4, abs=1e-6 * scale)
+    w = np.abs(v)
+    assert parts.gram(w)[0] == pytest.approx((numeric * w) @ numeric.T, rel=1e-4, abs=1e-6 * scale**2)
+    if (curve := parts.curve(v)) is not None:
+        pulls = np.stack([form.model.parts(t).pull(v)[0] for t in moved]).reshape(size, 2, -1)
+        second = (pulls[:, 0] - pulls[:, 1]) / 2e-5
+        assert curve[0] == pytest.approx(second, rel=1e-3, abs=1e-5 * np.abs(second).max())
 
 
 GOOD = planted("additive", noise=0.01, count=30)

@@ -159,7 +159,8 @@ def _lowest(runs: Runs, columns: LossColumns, kept: Any) -> LossColumns:
     keys = [c for c in ("params", "active_params", "tokens") if c in frame.columns]
     if "tokens" not in frame.columns or not swept:
         return columns
-    if not frame.group_by(keys).agg(pl.struct(swept).n_unique().alias("settings"))["settings"].max() > 1:  # type: ignore[operator]
+    settings = frame.group_by(keys).agg(pl.struct(swept).n_unique().alias("settings"))["settings"]
+    if (settings <= 1).all():
         return columns
     part = frame[kept.tolist()].with_row_index("at")
     best = part.sort("loss", "at").unique(["cell"], keep="first", maintain_order=True).sort("at")["at"].to_numpy()

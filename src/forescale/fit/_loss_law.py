@@ -59,7 +59,7 @@ def fit_loss_law(
     constants = {k: float(v[0]) for k, v in _table(form, found.theta[None]).items()}
     covariance_of, covariance = _covariance(form, constants, draws)
     predicted: Array = FAMILIES[name].evaluate(constants, {}, columns.x)
-    residuals = np.log(predicted / columns.loss)
+    residuals: Array = np.log(predicted / columns.loss)
     warnings = _warnings(form, y, found, columns, constants, spread)
     if not covariance:
         warnings.append("the constants are too uncertain for a covariance: the law is saved without one")
@@ -206,8 +206,8 @@ def _extrapolate(
     found = search(form, y, delta)
     near = np.concatenate([found.theta[None], near_equal(form, y, found, delta)[0]])
     made: dict[str, Any] = {name: v[:, None] for name, v in _table(form, near).items()}
-    predicted: Array = FAMILIES[family].evaluate(made, {}, rest.x)
-    errors = np.log(predicted / rest.loss)
+    predicted: Any = FAMILIES[family].evaluate(made, {}, rest.x)
+    errors: Array = np.log(predicted / rest.loss)
     bias = errors.mean(axis=1)
     return Extrapolation(
         bias=float(bias[0]),

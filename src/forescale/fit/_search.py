@@ -100,7 +100,7 @@ def _edges(form: Form, theta: Array) -> tuple[str, ...]:
 
 
 def near_equal(form: Form, y: Array, found: Found, delta: float) -> tuple[Array, Array]:
-    """Parameter vectors (M, P) and mean losses (M,) within 5 % of the best objective: each exponent moved and held, the rest refitted."""
+    """Parameter vectors (M, P) and mean losses (M,) within 5 % of the best: each exponent moved, the rest refitted."""
     import numpy as np
 
     moves = np.array([m for size in MOVES for m in (1 + size, 1 / (1 + size))])

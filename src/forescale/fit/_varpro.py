@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from forescale.fit._robust import Array
 
-ROUNDS = 4  # of reweighting; the polish does the rest
+ROUNDS = 2  # of reweighting; the polish does the rest
 CHUNK = 60_000  # numbers a basis may hold at once: what stays in a core's cache
 
 
