@@ -58,8 +58,7 @@ def fit_loss_law(
     extrapolation, reason = _extrapolate(columns, name, delta, raw=on == "loss")
     constants = {k: float(v[0]) for k, v in _table(form, found.theta[None]).items()}
     covariance_of, covariance = _covariance(form, constants, draws)
-    predicted: Array = FAMILIES[name].evaluate(constants, {}, columns.x)
-    residuals: Array = np.log(predicted / columns.loss)
+    residuals = _log_ratio(FAMILIES[name].evaluate(constants, {}, columns.x), columns.loss)
     warnings = _warnings(form, y, found, columns, constants, spread)
     if not covariance:
         warnings.append("the constants are too uncertain for a covariance: the law is saved without one")
@@ -206,8 +205,7 @@ def _extrapolate(
     found = search(form, y, delta)
     near = np.concatenate([found.theta[None], near_equal(form, y, found, delta)[0]])
     made: dict[str, Any] = {name: v[:, None] for name, v in _table(form, near).items()}
-    predicted: Any = FAMILIES[family].evaluate(made, {}, rest.x)
-    errors: Array = np.log(predicted / rest.loss)
+    errors = _log_ratio(FAMILIES[family].evaluate(made, {}, rest.x), rest.loss)
     bias = errors.mean(axis=1)
     return Extrapolation(
         bias=float(bias[0]),
@@ -247,3 +245,9 @@ def _warnings(
 def _wide(low: float, high: float) -> bool:
     small, large = sorted((abs(low), abs(high)))
     return low <= 0 <= high or large > VAGUE * small
+
+
+def _log_ratio(predicted: Array, measured: Array) -> Array:
+    import numpy as np
+
+    return np.log(predicted / measured)
