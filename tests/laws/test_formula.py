@@ -51,7 +51,8 @@ def test_an_array_gives_what_its_elements_give(name: str, quantity: str) -> None
 
 
 def test_every_family_is_in_the_catalog() -> None:
-    assert {law(n).formula(q).family for n, q in ALL} == set(FAMILIES)
+    fitted_only = {"experts"}  # no published constants of this form are in our sources
+    assert {law(n).formula(q).family for n, q in ALL} | fitted_only == set(FAMILIES)
 
 
 @pytest.mark.parametrize(("name", "quantity"), POWERS)

@@ -23,6 +23,7 @@ def fit(
     out: Path | None = None,
     json: bool = False,
     protocol: str = "auto",
+    loss_law: str | None = None,
     over: str = "cells",
     bootstraps: int = 1000,
     columns: str | None = None,
@@ -47,6 +48,9 @@ def fit(
     protocol
         step-law (the published protocol), near-0.5, centroid, vertex, argmin, bowl, or auto: the lowest gap on cells
         left out.
+    loss_law
+        Fit a law of the loss instead, in this form: chinchilla, skaling, farseer, kaplan, gadre, sparse, muennighoff or moe.
+        Needs loss, and parameters and tokens as the form takes them; no learning rate or batch.
     over
         What the bootstrap resamples: cells, or points as Step Law's authors do (the intervals are then too narrow).
     bootstraps
@@ -63,6 +67,11 @@ def fit(
 
     if out is not None:
         _check(out)
+    if loss_law is not None:
+        from forescale.cli._fit_loss import fit_loss
+
+        fit_loss(runs, loss_law, columns, json, out, bootstraps=bootstraps, seed=seed)
+        return
     table = read_runs(runs, columns=parse_columns(columns) if columns is not None else None, seq_len=seq_len)
     fitted = fit_law(table, protocol=protocol, over=over, bootstraps=bootstraps, seed=seed)
     if json:

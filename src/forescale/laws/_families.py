@@ -73,6 +73,11 @@ def _additive(c: Constants, _: Constants, x: Variables) -> Any:
     return c["E"] + c["A"] / x["params"] ** c["alpha"] + c["B"] / x["tokens"] ** c["beta"]
 
 
+def _experts(c: Constants, _: Constants, x: Variables) -> Any:
+    active, total = c["A"] / x["active_params"] ** c["alpha"], c["G"] / x["params"] ** c["gamma"]
+    return c["E"] + active + total + c["B"] / x["tokens"] ** c["beta"]
+
+
 def _kaplan(c: Constants, _: Constants, x: Variables) -> Any:
     return ((c["N_c"] / x["params"]) ** (c["alpha_N"] / c["alpha_D"]) + c["D_c"] / x["tokens"]) ** c["alpha_D"]
 
@@ -145,6 +150,12 @@ FAMILIES: dict[str, Family] = {
         inputs=_N_D,
         evaluate=_additive,
         formula="E + A / N^alpha + B / D^beta",
+    ),
+    "experts": Family(
+        constants=("E", "A", "B", "G", "alpha", "beta", "gamma"),
+        inputs=(*_N_D, "active_params"),
+        evaluate=_experts,
+        formula="E + A / N_active^alpha + G / N^gamma + B / D^beta",
     ),
     "kaplan": Family(
         constants=("N_c", "D_c", "alpha_N", "alpha_D"),

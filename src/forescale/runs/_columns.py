@@ -47,6 +47,20 @@ ALIASES: dict[str, tuple[str, ...]] = {
         *("total_steps", "max_steps", "iters", "step"),
     ),
     "weight_decay": ("weight_decay", "wd"),
+    "compute": (
+        "compute",
+        "training_flop",
+        "train_flops",
+        "training_flops",
+        "total_flops",
+        "flops",
+        "flop",
+        "budget",
+        "c",
+    ),
+    "unique_tokens": ("unique_tokens", "tokens_unique", "data_budget"),
+    "sparsity": ("sparsity",),
+    "nonzero_params": ("nonzero_params", "non_zero_params", "nnz_params", "nnz"),
 }
 # Names of a parameter count that leave open whether embeddings are in it (in practice they mostly are).
 _VAGUE_PARAMS = frozenset(ALIASES["params"][ALIASES["params"].index("n_params") :])

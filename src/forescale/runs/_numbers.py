@@ -11,7 +11,10 @@ if TYPE_CHECKING:
     import polars
 
 ROW = "row"  # the row's number in the file, the header being row 1
-COUNTS = frozenset({"params", "active_params", "tokens", "batch_tokens"})  # may be written 7B, 1.4T
+MAY_BE_ZERO = frozenset({"weight_decay", "sparsity"})
+COUNTS = frozenset(
+    {"params", "active_params", "nonzero_params", "tokens", "unique_tokens", "batch_tokens"}
+)  # may be written 7B, 1.4T
 # Below this a count of parameters or tokens is in millions or billions, not in ones.
 LEAST = {"params": 1e3, "active_params": 1e3, "tokens": 1e4}
 # Beyond these no run was ever meant: a number outside is a slip of units, and its logarithm would rule every surface.
@@ -63,7 +66,7 @@ def check_values(frame: polars.DataFrame, name: str, column: str, *, optional: b
     if not optional and values.null_count():
         row = frame[ROW][int(values.is_null().arg_true()[0])]
         raise ForescaleError(f"{_called(column, name)} is empty in row {row}: fill it in or remove the row.")
-    positive = values > 0 if name != "weight_decay" else values >= 0
+    positive = values >= 0 if name in MAY_BE_ZERO else values > 0
     finite = values.is_finite() if name != "loss" else values.is_not_nan()
     _reject(frame, (~(positive & finite)).fill_null(False), name, f"{_called(column, name)} must hold positive numbers")
     if name in LEAST:

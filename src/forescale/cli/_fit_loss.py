@@ -1,0 +1,73 @@
+"""`forescale fit --loss-law`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from forescale.fit import LossFit
+
+
+def fit_loss(
+    runs: Path,
+    family: str,
+    columns: str | None = None,
+    json: bool = False,
+    out: Path | None = None,
+    *,
+    bootstraps: int = 1000,
+    seed: int = 0,
+) -> None:
+    """Fit the loss law `family` to the runs, print its constants with intervals and save the law to `out`."""
+    from forescale.fit import fit_loss_law
+    from forescale.laws import save_law
+    from forescale.runs import parse_columns, read_runs
+
+    needs = ("loss",)
+    table = read_runs(runs, columns=parse_columns(columns) if columns is not None else None, needs=needs)
+    fit = fit_loss_law(table, family, bootstraps=bootstraps, seed=seed)
+    if json:
+        from json import dumps
+
+        print(dumps(fit.to_json(), indent=2, allow_nan=False))
+    else:
+        _print(fit)
+    if out is not None:
+        save_law(fit.law, out)
+        print(f"forescale: wrote {out}", file=sys.stderr)
+
+
+def _print(fit: LossFit) -> None:
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    console.print(f"[bold]{fit.law.title}[/bold]: {fit.law.formula('loss').text()}", soft_wrap=True)
+    console.print(_table(fit))
+    console.print(f"objective {fit.objective:.6g} (mean Huber loss of ln L), rms {100 * fit.rms:.2f} %", markup=False)
+    if (held := fit.extrapolation) is not None:
+        console.print(
+            f"held out: the {held.held_out} most expensive runs, up to {held.factor:.3g} times the compute fitted, are "
+            f"predicted {100 * held.bias:+.2f} % off ({100 * held.bias_low:+.2f} to {100 * held.bias_high:+.2f} % with "
+            f"parameters as good), rms {100 * held.rms:.2f} %",
+            soft_wrap=True,
+        )
+    for line in fit.warnings:
+        console.print(f"{line}.", markup=False, soft_wrap=True)
+
+
+def _table(fit: LossFit) -> Table:
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    table.add_column("constant")
+    for name in ("value", "stderr", "80 % low", "high", "as good: low", "high"):
+        table.add_column(name, justify="right")
+    for name, p in fit.parameters.items():
+        numbers = (p.value, p.stderr, p.low, p.high, *fit.spread[name])
+        table.add_row(name, *(f"{v:.4g}" for v in numbers))
+    return table

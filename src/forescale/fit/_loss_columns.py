@@ -1,0 +1,195 @@
+"""What a loss law is fitted to: columns of numbers, checked, from a table of runs or from arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from forescale.errors import ForescaleError, UnknownNameError
+from forescale.fit._loss_families import FORMS
+from forescale.laws._families import FAMILIES
+from forescale.runs import Runs
+
+if TYPE_CHECKING:
+    from forescale.fit._robust import Array
+
+ALIASES = {
+    "chinchilla": "additive",
+    "data-constrained": "repeated",
+    "frantar": "sparse",
+    "gadre": "over-training",
+    "moe": "experts",
+    "muennighoff": "repeated",
+}
+KNOWN = ("params", "active_params", "nonzero_params", "tokens", "unique_tokens", "sparsity", "compute", "loss")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LossColumns:
+    """The law's inputs, compute (FLOPs), loss and groups of the runs that count, with what was chosen on the way."""
+
+    x: Mapping[str, Array]
+    compute: Array
+    loss: Array
+    groups: Any  # one label or number a run
+    source: str
+    notes: tuple[str, ...]
+
+    def part(self, chosen: Any) -> LossColumns:
+        """Some of the runs."""
+        return LossColumns(
+            x={name: v[chosen] for name, v in self.x.items()},
+            compute=self.compute[chosen],
+            loss=self.loss[chosen],
+            groups=self.groups[chosen],
+            source=self.source,
+            notes=self.notes,
+        )
+
+
+def family_name(family: str) -> str:
+    """The family of that name or of its authors; raise `UnknownNameError` for neither."""
+    name = ALIASES.get(family, family)
+    if name not in FORMS:
+        known = ", ".join(sorted({*FORMS, *ALIASES}))
+        raise UnknownNameError(f"no loss law to fit is named {family!r}; there are {known}.")
+    return name
+
+
+def loss_columns(runs: Runs | Mapping[str, Any], family: str, groups: Any) -> LossColumns:
+    """Check and complete the columns that `family` needs; `groups` is one label a run, or a column's name."""
+    import numpy as np
+
+    raw, source, notes = _read(runs)
+    raw, derived = _complete(raw, FAMILIES[family].inputs or ())
+    x = {name: raw[name] for name in FAMILIES[family].inputs or ()}
+    label = _groups(runs, groups, len(raw["loss"]))
+    kept, dropped = _finite(raw["loss"], source)
+    columns = LossColumns(
+        x=x, compute=_compute(raw), loss=raw["loss"], groups=label, source=source, notes=(*notes, *derived, *dropped)
+    ).part(kept)
+    if isinstance(runs, Runs):
+        columns = _lowest(runs, columns, kept)
+    _check(columns, family)
+    _, numbered = np.unique(columns.groups, return_inverse=True)
+    return replace(columns, groups=numbered)
+
+
+def _read(runs: Runs | Mapping[str, Any]) -> tuple[dict[str, Array], str, tuple[str, ...]]:
+    import numpy as np
+
+    if isinstance(runs, Runs):
+        made = {name: runs.frame[name].to_numpy() for name in KNOWN if name in runs.frame.columns}
+        return made, runs.source, runs.notes
+    try:
+        made = {name: np.asarray(runs[name], dtype=float).ravel() for name in KNOWN if name in runs}
+    except (TypeError, ValueError) as error:
+        raise ForescaleError(f"the runs' columns must hold numbers: {error}.") from None
+    if "loss" not in made or len({len(v) for v in made.values()}) != 1:
+        sizes = ", ".join(f"{name} {len(v)}" for name, v in made.items())
+        raise ForescaleError(f"the runs need a loss and columns of one length; got {sizes or 'none'}.")
+    return made, "the arrays", ()
+
+
+def _complete(raw: dict[str, Array], inputs: Sequence[str]) -> tuple[dict[str, Array], tuple[str, ...]]:
+    """Tokens from compute, compute from tokens, non-zero parameters from sparsity."""
+    rules: dict[str, tuple[tuple[str, ...], Callable[[dict[str, Array]], Array], str]] = {
+        "tokens": (("compute", "params"), lambda r: r["compute"] / (6 * r["params"]), "compute / (6 params)"),
+        "compute": (("params", "tokens"), lambda r: 6 * r["params"] * r["tokens"], "6 params tokens"),
+        "nonzero_params": (
+            ("params", "sparsity"),
+            lambda r: r["params"] * (1 - r["sparsity"]),
+            "params (1 - sparsity)",
+        ),
+    }
+    notes: list[str] = []
+    for name, (needs, rule, said) in rules.items():
+        if name in inputs and name not in raw and all(n in raw for n in needs):
+            raw = {**raw, name: rule(raw)}
+            notes.append(f"{name} is taken as {said}")
+    if missing := [name for name in inputs if name not in raw]:
+        raise ForescaleError(f"this loss law needs {', '.join(missing)}; the runs have {', '.join(raw)}.")
+    return raw, tuple(notes)
+
+
+def _compute(raw: Mapping[str, Array]) -> Array:
+    if "compute" in raw:
+        return raw["compute"]
+    trained = next(raw[n] for n in ("nonzero_params", "active_params", "params") if n in raw)
+    return 6 * trained * raw["tokens"]
+
+
+def _groups(runs: Runs | Mapping[str, Any], groups: Any, count: int) -> Any:
+    import numpy as np
+
+    if groups is None:
+        return np.arange(count)
+    if isinstance(groups, str):
+        if isinstance(runs, Runs):
+            if groups not in runs.frame.columns:
+                raise UnknownNameError(f"the runs have no column {groups!r} to group by.")
+            return runs.frame[groups].to_numpy()
+        groups = runs[groups]
+    label = np.asarray(groups).ravel()
+    if len(label) != count:
+        raise ForescaleError(f"groups must be one label a run: {count} runs, {len(label)} labels.")
+    return label
+
+
+def _finite(loss: Array, source: str) -> tuple[Any, tuple[str, ...]]:
+    """Runs with a finite loss; NaN and losses of 0 or below are errors, infinite ones diverged and are left out."""
+    import numpy as np
+
+    if (bad := np.flatnonzero(np.isnan(loss) | (loss <= 0))).size:
+        raise ForescaleError(
+            f"losses must be above 0; run {int(bad[0]) + 1} of {source} has {loss[bad[0]]:g}: correct it or remove it."
+        )
+    kept = np.flatnonzero(np.isfinite(loss))
+    lost = len(loss) - len(kept)
+    return kept, (f"{lost} diverged runs are left out",) if lost else ()
+
+
+def _lowest(runs: Runs, columns: LossColumns, kept: Any) -> LossColumns:
+    """Of a sweep over learning rate or batch, the lowest loss of each cell: a loss law is of tuned runs."""
+    import polars as pl
+
+    frame = runs.frame
+    swept = [c for c in ("learning_rate", "batch_tokens") if c in frame.columns]
+    keys = [c for c in ("params", "active_params", "tokens") if c in frame.columns]
+    if "tokens" not in frame.columns or not swept:
+        return columns
+    settings = frame.group_by(keys).agg(pl.struct(swept).n_unique().alias("settings"))["settings"]
+    if (settings <= 1).all():
+        return columns
+    part = frame[kept.tolist()].with_row_index("at")
+    best = part.sort("loss", "at").unique(["cell"], keep="first", maintain_order=True).sort("at")["at"].to_numpy()
+    note = f"the runs are a sweep: the lowest loss of each of {len(best)} cells is fitted, of {len(kept)} runs"
+    chosen = columns.part(best)
+    return replace(chosen, notes=(*chosen.notes, note))
+
+
+def _check(columns: LossColumns, family: str) -> None:
+    import numpy as np
+
+    need = len(FAMILIES[family].constants)
+    for name, v in columns.x.items():
+        fine = np.isfinite(v) & ((v >= 0) & (v < 1) if name == "sparsity" else v > 0)
+        if not fine.all():
+            at = int(np.flatnonzero(~fine)[0])
+            span = "from 0 to below 1" if name == "sparsity" else "finite and above 0"
+            raise ForescaleError(f"{name} must be {span}; run {at + 1} has {v[at]:g}: correct it or remove it.")
+    if len(columns.loss) < need:
+        raise ForescaleError(
+            f"the {family} law has {need} constants and needs at least as many runs; got {len(columns.loss)}."
+        )
+    for name, v in columns.x.items():
+        if v.max() <= v.min() * (1 + 1e-9) and v.max() - v.min() <= 1e-9 * max(v.max(), 1.0):
+            raise ForescaleError(
+                f"{name} is {v[0]:g} in every run: the {family} law cannot tell how loss depends on it; add runs at "
+                "another."
+            )
+    if columns.loss.max() == columns.loss.min():
+        raise ForescaleError("every run has the same loss: there is nothing to fit.")
+    if family == "repeated" and not (columns.x["tokens"] > columns.x["unique_tokens"]).any():
+        raise ForescaleError("no run repeats its tokens (tokens above unique_tokens): fit the additive law instead.")

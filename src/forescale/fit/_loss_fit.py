@@ -1,0 +1,101 @@
+"""A fitted loss law as a value."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from forescale.laws import Law
+from forescale.laws._families import FAMILIES
+
+if TYPE_CHECKING:
+    from forescale.fit._robust import Array
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parameter:
+    """A constant as the law prints it, with the bootstrap's standard deviation and its 80 % interval."""
+
+    value: float
+    stderr: float
+    low: float
+    high: float
+
+    def to_json(self) -> dict[str, float]:
+        """The four numbers."""
+        return {"value": self.value, "stderr": self.stderr, "low": self.low, "high": self.high}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Optimum:
+    """A local optimum of the fit: its constants and mean Huber loss."""
+
+    constants: Mapping[str, float]
+    objective: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Extrapolation:
+    """How the law, fitted to the cheaper runs alone, predicts the most expensive ones.
+
+    `bias` and `rms` are of ln(predicted / measured) over the `held_out` runs, which reach `factor` times the compute of
+    the dearest run fitted. `bias_low` and `bias_high` span the parameters within 5 % of that fit's objective: where they
+    differ much, the lowest objective alone misleads.
+    """
+
+    bias: float
+    rms: float
+    bias_low: float
+    bias_high: float
+    held_out: int
+    factor: float
+
+    def to_json(self) -> dict[str, float]:
+        """The numbers by name."""
+        return {k: getattr(self, k) for k in ("bias", "rms", "bias_low", "bias_high", "held_out", "factor")}
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LossFit:
+    """A loss law fitted to runs.
+
+    `objective` is the mean Huber loss of the log loss (or of the loss); `rms` that of ln(predicted / measured). `spread`
+    maps a constant to the range it takes within 5 % of the objective, over the sets of constants in `near`; `optima` are
+    local optima up to twice the best; `draws` (bootstraps, constants) the resamples' constants in the order of
+    `parameters`. `warnings` say what the runs do not settle.
+    """
+
+    family: str
+    parameters: Mapping[str, Parameter]
+    objective: float
+    rms: float
+    runs: int
+    law: Law
+    spread: Mapping[str, tuple[float, float]]
+    near: tuple[Optimum, ...]
+    optima: tuple[Optimum, ...]
+    extrapolation: Extrapolation | None
+    warnings: tuple[str, ...]
+    draws: Array
+
+    def predict_range(self, **x: Any) -> tuple[float, float]:
+        """Lowest and highest loss at `x` (as `Law.predict` takes it) over the constants that fit nearly as well."""
+        evaluate = FAMILIES[self.family].evaluate
+        values = [float(evaluate(optimum.constants, {}, x)) for optimum in self.near]
+        return min(values), max(values)
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything but the draws, in plain JSON types."""
+        return {
+            "schema_version": 1,
+            "family": self.family,
+            "runs": self.runs,
+            "parameters": {name: p.to_json() for name, p in self.parameters.items()},
+            "objective": self.objective,
+            "rms": self.rms,
+            "spread": {name: list(ends) for name, ends in self.spread.items()},
+            "optima": [{"constants": dict(o.constants), "objective": o.objective} for o in self.optima],
+            "extrapolation": None if self.extrapolation is None else self.extrapolation.to_json(),
+            "warnings": list(self.warnings),
+        }
