@@ -44,6 +44,16 @@ def test_speed() -> None:
     assert laws["workloads_per_cpu_second"]["step_law_arrays"] > 30e6
 
 
+def test_speed_of_fits() -> None:
+    fit, loss = results("fit"), results("loss_fit")
+    assert "more than 500 times faster than a scikit-learn loop" in " ".join(README.split())
+    assert fit["times_faster"]["scikit-learn loop"] > 500
+    assert fit["largest_relative_difference"]["scikit-learn loop"] < 1e-9
+    assert "more than 1,000 times faster" in " ".join(README.split())
+    assert loss["speedup"]["fit"] > 1000
+    assert abs(loss["objective"]["ours_over_scipy_minus_1"]) < 1e-8
+
+
 def test_landscape() -> None:
     sweeps = results("landscape")["sweeps"]
     for text, row in (
