@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 COUNTS = ("batch_tokens",)
 INTERVALS = (
-    "interval: 80 % for a law (its fit, and its error on other labs' runs), the sources' range for a convention; "
-    "see --explain"
+    "interval: 80 % for a law: its fit and, for learning rate, batch and loss, its error on other labs' runs; for a "
+    "convention the range of its sources; see --explain"
 )
 WHOLE = ("steps", "batch_sequences", "warmup_steps")
 
