@@ -16,10 +16,10 @@ import polars as pl
 from scipy.optimize import minimize
 
 import harness
-from forescale.fit._loss_families import make_form
-from forescale.fit._loss_law import DRAW_ROUNDS, DRAW_TOLERANCE, fit_loss_law, resample_counts
-from forescale.fit._robust import minimise
-from forescale.fit._search import search
+from forescale.fit.loss._families import make_form
+from forescale.fit.loss._law import DRAW_ROUNDS, DRAW_TOLERANCE, fit_loss_law, resample_counts
+from forescale.fit.loss._robust import minimise
+from forescale.fit.loss._search import search
 
 DELTA = 1e-3
 ROUNDS = 5

@@ -10,9 +10,9 @@ import polars as pl
 from numpy.typing import NDArray
 from step_law_fits import resampled
 
-from forescale.fit._loss_families import make_form
-from forescale.fit._robust import minimise
-from forescale.fit._search import search
+from forescale.fit.loss._families import make_form
+from forescale.fit.loss._robust import minimise
+from forescale.fit.loss._search import search
 from forescale.laws._families import FAMILIES
 
 Array = NDArray[np.float64]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from forescale.fit import LossFit
+    from forescale.fit.loss import LossFit
 
 
 def fit_loss(
@@ -23,7 +23,7 @@ def fit_loss(
     seed: int = 0,
 ) -> None:
     """Fit the loss law `family` to the runs, print its constants with intervals and save the law to `out`."""
-    from forescale.fit import fit_loss_law
+    from forescale.fit.loss import fit_loss_law
     from forescale.laws import save_law
     from forescale.runs import parse_columns, read_runs
 

@@ -1,4 +1,4 @@
-"""Runs to laws: cells and their loss surfaces, scoring, fitting hyperparameter and loss laws."""
+"""Runs to laws: cells and their loss surfaces, scoring, fitting hyperparameter laws; loss laws in `forescale.fit.loss`."""
 
 from forescale.fit._basin import interaction_and_ridge as interaction_and_ridge
 from forescale.fit._basin import measured_landscape as measured_landscape
@@ -12,14 +12,6 @@ from forescale.fit._fit_law import fit_law as fit_law
 from forescale.fit._fitted import Bootstrap as Bootstrap
 from forescale.fit._fitted import Coefficient as Coefficient
 from forescale.fit._fitted import FittedLaw as FittedLaw
-from forescale.fit._isoflop import IsoFlopOptimum as IsoFlopOptimum
-from forescale.fit._isoflop import IsoFlops as IsoFlops
-from forescale.fit._isoflop import fit_isoflops as fit_isoflops
-from forescale.fit._loss_fit import Extrapolation as Extrapolation
-from forescale.fit._loss_fit import LossFit as LossFit
-from forescale.fit._loss_fit import Optimum as Optimum
-from forescale.fit._loss_fit import Parameter as Parameter
-from forescale.fit._loss_law import fit_loss_law as fit_loss_law
 from forescale.fit._score import score as score
 from forescale.fit._scores import CellGap as CellGap
 from forescale.fit._scores import Score as Score
@@ -32,21 +24,13 @@ __all__ = [
     "CellGap",
     "Cells",
     "Coefficient",
-    "Extrapolation",
     "FittedLaw",
     "Gaps",
-    "IsoFlopOptimum",
-    "IsoFlops",
-    "LossFit",
-    "Optimum",
-    "Parameter",
     "Score",
     "Scores",
     "Summary",
     "data_hash",
-    "fit_isoflops",
     "fit_law",
-    "fit_loss_law",
     "interaction_and_ridge",
     "make_cells",
     "measured_landscape",

@@ -5,16 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from forescale.fit._loss_forms import Form
-from forescale.fit._posynomial import Sum
-from forescale.fit._robust import cost, minimise
-from forescale.fit._varpro import project
+from forescale.fit.loss._forms import Form
+from forescale.fit.loss._posynomial import Sum
+from forescale.fit.loss._robust import cost, minimise
+from forescale.fit.loss._varpro import project
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from forescale.fit._robust import Array
+    from forescale.fit.loss._robust import Array
 
 NEAR = 0.05  # of the objective: parameters within are as good as the best, for all the runs say
 ALIKE = 1e-6  # of the objective: optima that differ by less are one

@@ -10,7 +10,7 @@ from forescale.laws import Law
 from forescale.laws._families import FAMILIES
 
 if TYPE_CHECKING:
-    from forescale.fit._robust import Array
+    from forescale.fit.loss._robust import Array
 
 
 @dataclass(frozen=True, kw_only=True)

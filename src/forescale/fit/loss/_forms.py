@@ -10,12 +10,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from forescale.fit._posynomial import Formula, Sum
-from forescale.fit._varpro import Linear
+from forescale.fit.loss._posynomial import Formula, Sum
+from forescale.fit.loss._varpro import Linear
 from forescale.laws._families import FAMILIES
 
 if TYPE_CHECKING:
-    from forescale.fit._robust import Array, Model
+    from forescale.fit.loss._robust import Array, Model
 
 Columns = Mapping[str, Any]
 LEAST = 1e-9  # of the loss: a coefficient below is 0

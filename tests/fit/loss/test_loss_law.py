@@ -13,11 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from forescale.errors import ForescaleError
-from forescale.fit import fit_loss_law
-from forescale.fit._loss_families import make_form
-from forescale.fit._robust import huber
-from forescale.fit._search import search
-from forescale.fit._varpro import project
+from forescale.fit.loss import fit_loss_law
+from forescale.fit.loss._families import make_form
+from forescale.fit.loss._robust import huber
+from forescale.fit.loss._search import search
+from forescale.fit.loss._varpro import project
 from forescale.laws import law, save_law
 from forescale.laws._families import FAMILIES
 from forescale.runs import read_runs

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from forescale.fit._robust import Array
+    from forescale.fit.loss._robust import Array
 
 TINY = 1e-30  # the imaginary step of a derivative without cancellation
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from forescale.fit._loss_forms import (
+from forescale.fit.loss._forms import (
     Columns,
     Form,
     Logs,
@@ -17,11 +17,11 @@ from forescale.fit._loss_forms import (
     positive,
     sum_form,
 )
-from forescale.fit._posynomial import Power
-from forescale.fit._varpro import Linear
+from forescale.fit.loss._posynomial import Power
+from forescale.fit.loss._varpro import Linear
 
 if TYPE_CHECKING:
-    from forescale.fit._robust import Array
+    from forescale.fit.loss._robust import Array
 
 EXPONENTS = (0.03, 1.5)  # searched; every published loss law lies within
 POINTS = 20  # an axis of the usual grid

@@ -10,8 +10,8 @@ import polars as pl
 import pytest
 
 from forescale.errors import ForescaleError
-from forescale.fit import fit_isoflops
-from forescale.fit._isoflop import closed_form
+from forescale.fit.loss import fit_isoflops
+from forescale.fit.loss._isoflop import closed_form
 from forescale.laws import law
 from forescale.plan._allocate import allocate
 

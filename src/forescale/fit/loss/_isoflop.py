@@ -7,16 +7,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from forescale.errors import ForescaleError
-from forescale.fit._loss_columns import loss_columns
-from forescale.fit._loss_fit import LossFit
-from forescale.fit._loss_law import fit_loss_law, resample_counts
+from forescale.fit.loss._columns import loss_columns
+from forescale.fit.loss._fit import LossFit
+from forescale.fit.loss._law import fit_loss_law, resample_counts
 from forescale.runs import Runs
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from forescale.fit._robust import Array, Flags
+    from forescale.fit.loss._robust import Array, Flags
 
 SAME_BUDGET = 0.1  # budgets whose compute differs by less are one
 LEAST_RUNS = 4  # of a budget: one more than a parabola has coefficients

@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from forescale.errors import ForescaleError, UnknownNameError
-from forescale.fit._loss_families import FORMS
+from forescale.fit.loss._families import FORMS
 from forescale.laws._families import FAMILIES
 from forescale.runs import Runs
 
 if TYPE_CHECKING:
-    from forescale.fit._robust import Array
+    from forescale.fit.loss._robust import Array
 
 ALIASES = {
     "chinchilla": "additive",

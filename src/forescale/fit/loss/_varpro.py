@@ -8,7 +8,7 @@ from itertools import combinations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from forescale.fit._robust import Array
+    from forescale.fit.loss._robust import Array
 
 ROUNDS = 2  # of reweighting; the polish does the rest
 CHUNK = 60_000  # numbers a basis may hold at once: what stays in a core's cache

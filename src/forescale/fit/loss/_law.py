@@ -6,19 +6,19 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 from forescale.errors import ForescaleError
-from forescale.fit._loss_columns import LossColumns, family_name, loss_columns
-from forescale.fit._loss_families import make_form
-from forescale.fit._loss_fit import Extrapolation, LossFit, Optimum, Parameter
-from forescale.fit._loss_forms import Form
-from forescale.fit._robust import minimise
-from forescale.fit._search import Found, condition, near_equal, search
+from forescale.fit.loss._columns import LossColumns, family_name, loss_columns
+from forescale.fit.loss._families import make_form
+from forescale.fit.loss._fit import Extrapolation, LossFit, Optimum, Parameter
+from forescale.fit.loss._forms import Form
+from forescale.fit.loss._robust import minimise
+from forescale.fit.loss._search import Found, condition, near_equal, search
 from forescale.laws import Formula, Law, Source
 from forescale.laws._families import FAMILIES
 from forescale.laws._load import WIDEST
 from forescale.runs import Runs
 
 if TYPE_CHECKING:
-    from forescale.fit._robust import Array
+    from forescale.fit.loss._robust import Array
 
 DRAW_ROUNDS, DRAW_TOLERANCE = 100, 1e-9  # of the resamples: far below their own scatter
 HELD_OUT = 0.2  # share of the runs, the most expensive ones, held out for the extrapolation

@@ -1,0 +1,21 @@
+"""Runs to loss laws: variable projection, robust and batched; iso-FLOP optima."""
+
+from forescale.fit.loss._fit import Extrapolation as Extrapolation
+from forescale.fit.loss._fit import LossFit as LossFit
+from forescale.fit.loss._fit import Optimum as Optimum
+from forescale.fit.loss._fit import Parameter as Parameter
+from forescale.fit.loss._isoflop import IsoFlopOptimum as IsoFlopOptimum
+from forescale.fit.loss._isoflop import IsoFlops as IsoFlops
+from forescale.fit.loss._isoflop import fit_isoflops as fit_isoflops
+from forescale.fit.loss._law import fit_loss_law as fit_loss_law
+
+__all__ = [
+    "Extrapolation",
+    "IsoFlopOptimum",
+    "IsoFlops",
+    "LossFit",
+    "Optimum",
+    "Parameter",
+    "fit_isoflops",
+    "fit_loss_law",
+]
