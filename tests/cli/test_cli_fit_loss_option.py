@@ -35,3 +35,32 @@ def test_an_unknown_form_is_one_sentence(data, capsys) -> None:
         main(("fit", path, "--loss-law", "cubic", "--columns", "params=Model Size,compute=Training FLOP"))
     assert stop.value.code == 2
     assert "chinchilla" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--protocol", "bowl", "--seq-len", "2048"), "--loss-law takes no --protocol and no --seq-len"),
+        (("--out", "no/such/folder/law.toml"), "there is no folder"),
+        (("--out", "law.json"), "must end in .toml"),
+    ],
+)
+def test_what_would_be_ignored_or_lost_is_refused_before_any_work(options, message, tmp_path, capsys) -> None:
+    runs = tmp_path / "runs.csv"
+    runs.write_text("this is never read")
+    with pytest.raises(SystemExit) as stop:
+        main(("fit", str(runs), "--loss-law", "chinchilla", *options))
+    assert stop.value.code == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert message in captured.err
+
+
+def test_the_law_does_not_overwrite_the_runs(tmp_path, capsys) -> None:
+    runs = tmp_path / "runs.toml"
+    runs.write_text("mine")
+    with pytest.raises(SystemExit) as stop:
+        main(("fit", str(runs), "--out", str(runs)))
+    assert stop.value.code == 2
+    assert "must not overwrite" in capsys.readouterr().err
+    assert runs.read_text() == "mine"

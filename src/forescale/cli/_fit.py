@@ -7,13 +7,14 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from forescale.cli._outputs import check_destinations
+from forescale.errors import ForescaleError
+
 if TYPE_CHECKING:
-    from rich.console import Console
     from rich.table import Table
 
     from forescale.fit import FittedLaw, Score
 
-LEAST_WIDTH = 120  # where the output is a file or a pipe
 READINGS = ("nearest", "linear", "smooth")
 
 
@@ -65,11 +66,11 @@ def fit(
     from forescale.fit import fit_law
     from forescale.runs import parse_columns, read_runs
 
-    if out is not None:
-        _check(out)
+    _check(out, runs)
     if loss_law is not None:
         from forescale.cli._fit_loss import fit_loss
 
+        _refuse_unused(protocol, over, seq_len)
         fit_loss(runs, loss_law, columns, json, out, bootstraps=bootstraps, seed=seed)
         return
     table = read_runs(runs, columns=parse_columns(columns) if columns is not None else None, seq_len=seq_len)
@@ -87,16 +88,24 @@ def fit(
         print(f"forescale: wrote {out}", file=sys.stderr)
 
 
-def _check(out: Path) -> None:
-    """Refuse a name that cannot be written before any work is done."""
-    from forescale.errors import ForescaleError
+def _check(out: Path | None, runs: Path) -> None:
+    """Refuse a file that cannot be written before any work is done."""
+    check_destinations({"--out": out}, [runs])
+    if out is not None and out.suffix != ".toml":
+        raise ForescaleError(f"--out must end in .toml, since a law is written as TOML; got {str(out)!r}.")
 
-    if out.suffix != ".toml":
-        raise ForescaleError(f"--out must end in .toml; got {str(out)!r}.")
+
+def _refuse_unused(protocol: str, over: str, seq_len: int | None) -> None:
+    """A loss law has no protocol and no batch: an option that would change nothing is refused."""
+    given = {"--protocol": protocol != "auto", "--over": over != "cells", "--seq-len": seq_len is not None}
+    if unused := [option for option, changed in given.items() if changed]:
+        raise ForescaleError(f"--loss-law takes no {' and no '.join(unused)}: leave it out.")
 
 
 def _print(fitted: FittedLaw) -> None:
-    console = _console()
+    from forescale.cli._console import make_console
+
+    console = make_console()
     read = fitted.runs
     console.print(
         f"{read['source']}: {read['read']} runs read, {read['diverged']} diverged, {fitted.cells} cells",
@@ -109,13 +118,6 @@ def _print(fitted: FittedLaw) -> None:
     console.print(_held_out(fitted))
     for line in _footnotes(fitted):
         console.print(line, markup=False)
-
-
-def _console() -> Console:
-    from rich.console import Console
-
-    console = Console(highlight=False)
-    return console if sys.stdout.isatty() else Console(highlight=False, width=max(console.width, LEAST_WIDTH))
 
 
 def _table(title: str) -> Table:

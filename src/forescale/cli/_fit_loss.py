@@ -42,9 +42,9 @@ def fit_loss(
 
 
 def _print(fit: LossFit) -> None:
-    from rich.console import Console
+    from forescale.cli._console import make_console
 
-    console = Console(highlight=False)
+    console = make_console()
     console.print(f"[bold]{fit.law.title}[/bold]: {fit.law.formula('loss').text()}", soft_wrap=True)
     console.print(_table(fit))
     console.print(f"objective {fit.objective:.6g} (mean Huber loss of ln L), rms {100 * fit.rms:.2f} %", markup=False)

@@ -141,7 +141,7 @@ def _few_steps(frame: polars.DataFrame) -> tuple[str, ...]:
 
 
 def _median(values: polars.Series) -> float:
-    return float(values.median() or 0)  # type: ignore[arg-type]
+    return float(values.median() or 0)  # type: ignore[arg-type]  # polars types it for dates too
 
 
 def _near(value: float, target: float) -> bool:
