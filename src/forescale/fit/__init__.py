@@ -7,11 +7,11 @@ from forescale.fit._cells import Cell as Cell
 from forescale.fit._cells import Cells as Cells
 from forescale.fit._cells import Gaps as Gaps
 from forescale.fit._cells import make_cells as make_cells
-from forescale.fit._fit_law import data_hash as data_hash
 from forescale.fit._fit_law import fit_law as fit_law
 from forescale.fit._fitted import Bootstrap as Bootstrap
 from forescale.fit._fitted import Coefficient as Coefficient
 from forescale.fit._fitted import FittedLaw as FittedLaw
+from forescale.fit._provenance import data_hash as data_hash
 from forescale.fit._score import score as score
 from forescale.fit._scores import CellGap as CellGap
 from forescale.fit._scores import Score as Score

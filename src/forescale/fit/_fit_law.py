@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from forescale.errors import ForescaleError
 from forescale.fit._basin import measured_landscape
@@ -14,8 +13,8 @@ from forescale.fit._fitted import Bootstrap, FittedLaw
 from forescale.fit._held_out import HeldOut, best, hold_out
 from forescale.fit._problem import TOLD_APART, Problem, make_problem
 from forescale.fit._protocols import Candidate, allowed, candidates, solver
-from forescale.laws import Formula, Law, Source
-from forescale.quantities import humanize
+from forescale.fit._provenance import conditions, experts, fitted_on, fitted_source, law_name, run_counts, spans
+from forescale.laws import Formula, Law
 
 if TYPE_CHECKING:
     from forescale.fit._cells import Array
@@ -85,7 +84,7 @@ def _fitted(
         choice=held_out.choice,
         references=held_out.references,
         cells=len(problem.cells),
-        runs=_counts(runs),
+        runs=run_counts(runs),
         warnings=(*problem.warnings, *_doubts(chosen, held_out, summary)),
         notes=problem.notes,
     )
@@ -155,90 +154,28 @@ def _law(
     summary: Bootstrap,
 ) -> Law:
     return Law(
-        name=f"fit-{re.sub(r'[^A-Za-z0-9_-]+', '-', runs.source.partition('.')[0]).strip('-') or 'runs'}",
+        name=law_name(runs),
         title=f"Fit to {len(problem.cells)} cells of {runs.source}",
         kind="hyperparameters",
         predicts=predicts,
-        source=Source(
-            paper=f"own fit to {runs.source}",
-            reference=f"sha256:{data_hash(runs)}",
-            place=f"forescale fit, {_versions()}",
-            evidence="computed",
-        ),
-        experts=_experts(problem),
+        source=fitted_source(runs),
+        experts=experts(problem.cells),
         range=_range(problem),
-        conditions=_conditions(runs, problem),
+        conditions=conditions(runs, problem.cells),
         landscape=measured_landscape(problem.cells) if len(problem.axes) == 2 else None,
         notes=(
             f"{because}.",
             f"The covariance is from {summary.resamples - summary.dropped} resamples of {summary.over}.",
             *(f"{warning}." for warning in problem.warnings),
         ),
-        fitted_on=f"{runs.source} (sha256 {data_hash(runs)[:12]})",
+        fitted_on=fitted_on(runs),
     )
-
-
-def data_hash(runs: Runs) -> str:
-    """SHA-256 of the runs' numbers, whatever their order, file format and other columns."""
-    import hashlib
-
-    import numpy as np
-
-    columns = ["params", "active_params", "tokens", "learning_rate", "batch_tokens", "loss"]
-    table = runs.frame.select(columns).sort(columns).to_numpy()
-    return hashlib.sha256(np.ascontiguousarray(table, dtype="<f8").tobytes()).hexdigest()
-
-
-def _versions() -> str:
-    import numpy as np
-    import polars as pl
-
-    from forescale import __version__
-
-    return f"forescale {__version__}, numpy {np.__version__}, polars {pl.__version__}"
-
-
-def _experts(problem: Problem) -> str:
-    dense = [cell.active_params == cell.params for cell in problem.cells]
-    return "dense" if all(dense) else "any" if any(dense) else "moe"
 
 
 def _range(problem: Problem) -> dict[str, tuple[float, float]]:
     """What the cells span; with tokens per parameter where the two could not be told apart."""
-    axes = {
-        "params": [cell.params for cell in problem.cells],
-        "tokens": [cell.tokens for cell in problem.cells],
-        "active_share": [cell.active_params / cell.params for cell in problem.cells],
-    }
-    if min(axes["active_share"]) == 1:
-        del axes["active_share"]
-    if "params" in problem.inputs and "tokens" not in problem.inputs and _vary(axes["tokens"]):
-        axes["tokens_per_param"] = [cell.workload.tokens_per_param for cell in problem.cells]
-    return {axis: (min(values), max(values)) for axis, values in axes.items()}
-
-
-def _vary(values: Sequence[float]) -> bool:
-    return max(values) > min(values) * (1 + TOLD_APART)
-
-
-def _conditions(runs: Runs, problem: Problem) -> dict[str, str]:
-    """What the runs share and the law therefore holds for."""
-    batches = sorted({float(batch) for cell in problem.cells for batch in cell.batches})
-    tuned = "learning rate and batch tuned together in every cell"
-    fixed = f"the batch was not swept: {humanize(batches[0])} to {humanize(batches[-1])} tokens"
-    conditions = {"batch_policy": tuned if len(problem.axes) == 2 else fixed, "loss": "as in the runs"}
-    for column in ("seq_len", "weight_decay"):
-        if column in runs.frame.columns and runs.frame[column].n_unique() == 1 and runs.frame[column][0] is not None:
-            conditions[column] = f"{runs.frame[column][0]:g}"
-    return conditions
-
-
-def _counts(runs: Runs) -> dict[str, Any]:
-    return {
-        "source": runs.source,
-        "sha256": data_hash(runs),
-        "read": runs.read,
-        "missing_loss": runs.missing_loss,
-        "diverged": runs.diverged,
-        "columns": dict(runs.columns),
-    }
+    axes, tokens = spans(problem.cells), [cell.tokens for cell in problem.cells]
+    if "params" in problem.inputs and "tokens" not in problem.inputs and max(tokens) > min(tokens) * (1 + TOLD_APART):
+        ratios = [cell.workload.tokens_per_param for cell in problem.cells]
+        axes["tokens_per_param"] = (min(ratios), max(ratios))
+    return axes
