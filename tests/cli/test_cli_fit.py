@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "fit"))
 
 from fit_sweeps import planted
 
-QUICK = ("--bootstraps", "100")
+QUICK = ("--prior", "none", "--bootstraps", "100")
 
 
 def call(capsys, *arguments: str, code: int | None = 0) -> tuple[str, str]:

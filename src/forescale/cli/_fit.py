@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from forescale.cli._outputs import check_destinations
 from forescale.errors import ForescaleError
+from forescale.quantities import humanize
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from forescale.fit import FittedLaw, Score
+    from forescale.fit.calibrate import Calibration
 
 READINGS = ("nearest", "linear", "smooth")
+PRIORS = ("published", "none")
+BOOTSTRAPS = 1000
 
 
 def fit(
@@ -23,19 +27,21 @@ def fit(
     *,
     out: Path | None = None,
     json: bool = False,
+    prior: str | None = None,
     protocol: str = "auto",
     loss_law: str | None = None,
     over: str = "cells",
-    bootstraps: int = 1000,
+    bootstraps: int = BOOTSTRAPS,
     columns: str | None = None,
     seq_len: int | None = None,
     seed: int = 0,
 ) -> None:
-    """Fit laws of the best learning rate and batch to your own sweep, and say how they do on cells they have not seen.
+    """Laws of the best learning rate and batch from your own runs, and how they do on cells they have not seen.
 
-    Runs are grouped into cells of the same workload. Every protocol is fitted without one cell at a time and scored on
-    that cell; the one with the lowest gap becomes the law. `forescale plan --law law.toml` and `forescale score RUNS
-    --law law.toml` use it.
+    Runs are grouped into cells of the same workload. The published prior (what other labs' laws have in common, and how
+    far they differ) is calibrated on them: a handful of cheap runs is enough. With --prior none a law is fitted to the
+    runs alone: every protocol without one cell at a time, scored on that cell; the lowest gap becomes the law.
+    `forescale plan --law law.toml` and `forescale score RUNS --law law.toml` use the law.
 
     Parameters
     ----------
@@ -46,9 +52,11 @@ def fit(
         Write the law to this .toml file.
     json
         Print JSON (schema_version 1).
+    prior
+        published, or none; default: published, unless a protocol is named.
     protocol
-        step-law (the published protocol), near-0.5, centroid, vertex, argmin, bowl, or auto: the lowest gap on cells
-        left out.
+        Without a prior: step-law (the published protocol), near-0.5, centroid, vertex, argmin, bowl, or auto: the
+        lowest gap on cells left out.
     loss_law
         Fit a law of the loss instead, in this form: chinchilla, skaling, farseer, kaplan, gadre, sparse, muennighoff or moe.
         Needs loss, and parameters and tokens as the form takes them; no learning rate or batch.
@@ -67,6 +75,8 @@ def fit(
     from forescale.runs import parse_columns, read_runs
 
     _check(out, runs)
+    alone = {"--protocol": protocol != "auto", "--over": over != "cells", "--bootstraps": bootstraps != BOOTSTRAPS}
+    with_prior = _with_prior(prior, [option for option, given in alone.items() if given], loss_law)
     if loss_law is not None:
         from forescale.cli._fit_loss import fit_loss
 
@@ -74,7 +84,12 @@ def fit(
         fit_loss(runs, loss_law, columns, json, out, bootstraps=bootstraps, seed=seed)
         return
     table = read_runs(runs, columns=parse_columns(columns) if columns is not None else None, seq_len=seq_len)
-    fitted = fit_law(table, protocol=protocol, over=over, bootstraps=bootstraps, seed=seed)
+    if with_prior:
+        from forescale.fit.calibrate import calibrate
+
+        fitted = calibrate(table)
+    else:
+        fitted = fit_law(table, protocol=protocol, over=over, bootstraps=bootstraps, seed=seed)
     if json:
         from json import dumps
 
@@ -86,6 +101,19 @@ def fit(
 
         save_law(fitted.law, out)
         print(f"forescale: wrote {out}", file=sys.stderr)
+
+
+def _with_prior(prior: str | None, alone: Sequence[str], loss_law: str | None) -> bool:
+    """Whether the published prior is calibrated; `alone` are the given options that only a fit without a prior has."""
+    if prior is not None and prior not in PRIORS:
+        raise ForescaleError(f"--prior is published or none; got {prior!r}.")
+    if prior is not None and loss_law is not None:
+        raise ForescaleError("--loss-law takes no --prior: leave it out.")
+    if prior == "published" and alone:
+        raise ForescaleError(
+            f"{' and '.join(alone)} only matter without a prior: give --prior none, or leave them out."
+        )
+    return prior != "none" and not alone and loss_law is None
 
 
 def _check(out: Path | None, runs: Path) -> None:
@@ -102,22 +130,34 @@ def _refuse_unused(protocol: str, over: str, seq_len: int | None) -> None:
         raise ForescaleError(f"--loss-law takes no {' and no '.join(unused)}: leave it out.")
 
 
-def _print(fitted: FittedLaw) -> None:
+def _print(fitted: FittedLaw | Calibration) -> None:
     from forescale.cli._console import make_console
+    from forescale.fit import FittedLaw
 
     console = make_console()
     read = fitted.runs
+    cells = fitted.cells if isinstance(fitted.cells, int) else len(fitted.cells)
     console.print(
-        f"{read['source']}: {read['read']} runs read, {read['diverged']} diverged, {fitted.cells} cells",
+        f"{read['source']}: {read['read']} runs read, {read['diverged']} diverged, {cells} cells",
         style="bold",
         markup=False,
     )
     for quantity, formula in fitted.law.predicts.items():
         console.print(f"{quantity} = {formula.text()}", markup=False)
-    console.print(_coefficients(fitted))
-    console.print(_held_out(fitted))
-    for line in _footnotes(fitted):
+    if isinstance(fitted, FittedLaw):
+        console.print(_coefficients(fitted))
+        console.print(_held_out((*fitted.held_out, *_some(fitted.choice)), fitted.references, fitted.chosen_because))
+        notes = _footnotes(fitted)
+    else:
+        console.print(_learnt(fitted))
+        console.print(_held_out(fitted.held_out, fitted.references, ""))
+        notes = _calibration_notes(fitted)
+    for line in notes:
         console.print(line, markup=False)
+
+
+def _some(score: Score | None) -> tuple[Score, ...]:
+    return () if score is None else (score,)
 
 
 def _table(title: str) -> Table:
@@ -148,16 +188,48 @@ def _symbol(name: str) -> str:
     return f"exponent of {SYMBOLS[name]}" if name in SYMBOLS else name
 
 
-def _held_out(fitted: FittedLaw) -> Table:
+def _learnt(fitted: Calibration) -> Table:
+    """Each coefficient before and after the runs."""
+    table = _table("Coefficients with 80 % intervals: the prior, and after these runs")
+    for name in ("quantity", "coefficient"):
+        table.add_column(name)
+    for name in ("prior", "low", "high", "after", "low", "high"):
+        table.add_column(name, justify="right")
+    for quantity, coefficients in fitted.coefficients.items():
+        for name, c in coefficients.items():
+            numbers = (c.prior[0], *c.prior[2:], c.posterior[0], *c.posterior[2:])
+            table.add_row(quantity, _symbol(name), *(f"{v:.3g}" for v in numbers))
+        table.add_section()
+    return table
+
+
+def _calibration_notes(fitted: Calibration) -> Iterable[str]:
+    at = fitted.at
+    yield f"At N = {humanize(at.params)}, D = {humanize(at.tokens)} (80 %), from the prior and after these runs:"
+    for name, before, after in _estimates(fitted):
+        yield f"  best {name}: {before}; now {after}"
+    yield f"  loss gap to expect: {100 * fitted.before.loss_gap:.2g} %; now {100 * fitted.after.loss_gap:.2g} %"
+    yield from (f"! {warning}." for warning in fitted.warnings)
+    yield from (f"{note}." for note in fitted.notes)
+
+
+def _estimates(fitted: Calibration) -> Iterable[tuple[str, str, str]]:
+    both = (fitted.before, fitted.after)
+    rates = [f"{e.value:.2e} ({e.low:.2e} to {e.high:.2e})" for e in (f.learning_rate for f in both)]
+    batches = [f"{humanize(e.value)} ({humanize(e.low)} to {humanize(e.high)})" for e in (f.batch_tokens for f in both)]
+    yield "learning rate", rates[0], rates[1]
+    yield "batch", batches[0], batches[1]
+
+
+def _held_out(held_out: Sequence[Score], references: Sequence[Score], chosen_because: str) -> Table:
     table = _table("Loss gap in per cent on cells left out, mean over cells")
     table.add_column("protocol")
     for name in READINGS:
         table.add_column(name, justify="right")
     table.add_column("optimum of a cell")
-    choice = (fitted.choice,) if fitted.choice is not None else ()
-    for group in (fitted.held_out, choice, fitted.references):
+    for group in (held_out, references):
         for score in group:
-            table.add_row(*_row(score, chosen=fitted.chosen_because.startswith(f"{score.name} (")))
+            table.add_row(*_row(score, chosen=chosen_because.startswith(f"{score.name} (")))
         table.add_section()
     return table
 

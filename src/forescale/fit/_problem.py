@@ -54,7 +54,7 @@ def make_problem(runs: Runs, active_share: bool | None = None) -> Problem:
         features=features,
         axes=axes,
         warnings=(*warnings, *more),
-        notes=(*runs.notes, *_notes(runs, made.alone)),
+        notes=(*runs.notes, *notes_on_runs(runs, made.alone)),
     )
 
 
@@ -86,7 +86,7 @@ def _swept(cells: Sequence[Cell]) -> tuple[tuple[int, ...], tuple[Cell, ...], tu
 def _refuse_one(runs: Runs, cells: Sequence[Cell]) -> None:
     if len(cells) == 1:
         raise ForescaleError(
-            f"{runs.source} has a sweep in one (params, tokens) cell, {_name(cells[0])}: one cell says nothing of how "
+            f"{runs.source} has a sweep in one (params, tokens) cell, {name(cells[0])}: one cell says nothing of how "
             "the optimum moves; add cells of other sizes and token counts."
         )
 
@@ -99,7 +99,7 @@ def _edges(runs: Runs, cells: Sequence[Cell]) -> tuple[str, ...]:
             "the learning rates and batches."
         )
     return tuple(
-        f"the best run of {_name(cell)} lies on the edge of its sweep: its optimum may lie beyond, and pulls the law"
+        f"the best run of {name(cell)} lies on the edge of its sweep: its optimum may lie beyond, and pulls the law"
         for cell in edge
     )
 
@@ -154,7 +154,7 @@ def _refuse_few(runs: Runs, cells: Sequence[Cell], inputs: Sequence[str]) -> Non
         )
 
 
-def _notes(runs: Runs, alone: int) -> tuple[str, ...]:
+def notes_on_runs(runs: Runs, alone: int) -> tuple[str, ...]:
     repeats, spread = _repeats(runs)
     counts = (
         (runs.missing_loss, f"{runs.missing_loss} runs without a loss dropped"),
@@ -182,6 +182,6 @@ def _repeats(runs: Runs) -> tuple[int, float]:
     return len(spread), float(spread.max() or 0.0)
 
 
-def _name(cell: Cell) -> str:
+def name(cell: Cell) -> str:
     active = f" ({humanize(cell.active_params)} active)" if cell.active_params < cell.params else ""
     return f"N = {humanize(cell.params)}{active}, D = {humanize(cell.tokens)}"

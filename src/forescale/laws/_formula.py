@@ -32,8 +32,9 @@ class Formula:
 
     `input_units` says in how many of our units one unit of the paper's input is (params in millions: 1e6);
     `unit_size` the same for the output (sequences of 2048 tokens: 2048). `maximum` (in our unit) is where the paper
-    caps the value. `covariance` is over `covariance_of`: names
-    of constants or exponents, `log X` for a constant's logarithm. `intervals` maps a constant or exponent to a
+    caps the value. `caution` is a factor on the estimated optimum, below 1 where missing high costs more than missing low; the
+    uncertainty is the estimate's. `covariance` is over `covariance_of`: names of constants or exponents, `log X` for a
+    constant's logarithm. `intervals` maps a constant or exponent to a
     published 80 % interval, used where no covariance is known.
     """
 
@@ -45,6 +46,7 @@ class Formula:
     unit: str = ""
     unit_size: float = 1.0
     maximum: float | None = None
+    caution: float = 1.0
     evidence: str = "primary"
     unverified: tuple[str, ...] = ()
     note: str = ""
@@ -70,7 +72,7 @@ class Formula:
         value = FAMILIES[self.family].evaluate(self.constants, self.exponents, {**x, **scaled})
         if self.family == "ratio":
             value = value * x[f"reference_{self.quantity}"]
-        value = value * self.unit_size
+        value = value * (self.unit_size * self.caution)
         return value if self.maximum is None else minimum(value, self.maximum)
 
     def log_sd(self, x: Variables) -> float | None:
@@ -106,9 +108,11 @@ class Formula:
 
     def text(self) -> str:
         """The formula as printed, with its constants and cap."""
-        return self._uncapped() if self.maximum is None else f"{self._uncapped()}, at most {self.maximum:.4g}"
+        cautious = "" if self.caution == 1 else f", x {self.caution:.3g} for caution"
+        capped = "" if self.maximum is None else f", at most {self.maximum:.4g}"
+        return f"{self._plain()}{cautious}{capped}"
 
-    def _uncapped(self) -> str:
+    def _plain(self) -> str:
         powers = " ".join(f"{SYMBOLS.get(n, n)}^{e:+.4g}" for n, e in self.exponents.items())
         if self.family == "power":
             return f"{self.constants['coefficient']:.4g} {powers}".strip()

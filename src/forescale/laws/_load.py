@@ -149,6 +149,7 @@ class _Reader(Reader):
             unit=str(table.get("unit", "")),
             unit_size=self.number(table.get("unit_size", 1.0), f"{where}.unit_size", 0),
             maximum=self.number(table["maximum"], f"{where}.maximum", 0) if "maximum" in table else None,
+            caution=self.number(table.get("caution", 1.0), f"{where}.caution", 0),
             evidence=self.choice(table, "evidence", EVIDENCE, "primary", where),
             unverified=self.texts(table, "unverified", where),
             note=str(table.get("note", "")),
@@ -243,8 +244,8 @@ LAW_KEYS = frozenset({
     "range", "conditions", "transfer_errors", "landscape", "conflicts", "notes", "fitted_on",
 })
 FORMULA_KEYS = frozenset({
-    "family", "constants", "exponents", "input_units", "unit", "unit_size", "maximum", "evidence", "unverified", "note",
-    "covariance_of", "covariance", "intervals",
+    "family", "constants", "exponents", "input_units", "unit", "unit_size", "maximum", "caution", "evidence", "unverified",
+    "covariance_of", "covariance", "intervals", "note",
 })
 LANDSCAPE_KEYS = frozenset({
     "learning_rate_octaves", "learning_rate_loss_gap_percent", "batch_tokens_octaves", "batch_tokens_loss_gap_percent",

@@ -26,6 +26,7 @@ def terrain(chosen: Law, workload: Workload, recipe: Recipe, known: Mapping[str,
     landscape, owner = landscape_for(chosen, workload)
     predicted = [
         predict(owner, q, workload, {**known, "batch_tokens": recipe.batch_tokens.number}).number
+        / owner.formula(q).caution
         if q in owner.predicts
         else getattr(recipe, q).number
         for q in ("learning_rate", "batch_tokens")

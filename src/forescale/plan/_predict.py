@@ -20,12 +20,13 @@ def predict(law: Law, quantity: str, workload: Workload, extra: Mapping[str, Any
     if missing:
         raise ForescaleError(f"law {law.name} needs {', '.join(missing)} for {quantity}: {_remedy(missing)}.")
     value = float(law.predict(quantity, **x))
+    estimate = value / formula.caution
     sd, basis = _spread(law, formula, x)
     outside = law.outside(x)
     return Value(
         value=value,
-        low=None if sd is None else value * math.exp(-Z80 * sd),
-        high=None if sd is None else value * math.exp(Z80 * sd),
+        low=None if sd is None else estimate * math.exp(-Z80 * sd),
+        high=None if sd is None else estimate * math.exp(Z80 * sd),
         reason=f"{law.title}: {formula.text()}{_at(formula, x)}",
         law=law.label,
         in_range=not outside if law.range else None,

@@ -1,0 +1,12 @@
+"""The published prior, corrected by a handful of a lab's own runs: laws that are right on your own recipe."""
+
+from forescale.fit.calibrate._calibrate import calibrate as calibrate
+from forescale.fit.calibrate._calibrated import Calibration as Calibration
+from forescale.fit.calibrate._calibrated import Estimate as Estimate
+from forescale.fit.calibrate._calibrated import Foresight as Foresight
+from forescale.fit.calibrate._calibrated import Learnt as Learnt
+from forescale.fit.calibrate._prior import Lab as Lab
+from forescale.fit.calibrate._prior import Prior as Prior
+from forescale.fit.calibrate._prior import published_prior as published_prior
+
+__all__ = ["Calibration", "Estimate", "Foresight", "Lab", "Learnt", "Prior", "calibrate", "published_prior"]
