@@ -15,6 +15,7 @@ from forescale.errors import ForescaleError
 if TYPE_CHECKING:
     from forescale.plan import Plan, Request
     from forescale.plan.export import Export
+    from forescale.runs import Runs
 
 
 def plan(
@@ -39,6 +40,8 @@ def plan(
     final_lr_ratio: float | None = None,
     batch_rule: str = "landscape",
     law: Texts = None,
+    runs: OptionalFile = None,
+    columns: str | None = None,
     reference: str | None = None,
     export: str | None = None,
     out: OptionalFile = None,
@@ -70,7 +73,8 @@ def plan(
     unique_tokens
         Tokens before repetition, if the data repeats.
     seq_len
-        Tokens per sequence (default: the config's maximum, at most 8192; else 4096).
+        Tokens per sequence (default: the config's maximum, at most 8192; else 4096); also of --runs, where their batch
+        counts sequences and no column says.
     sparsity
         Share of the weights fixed at zero.
     devices
@@ -93,6 +97,11 @@ def plan(
         How the learning rate follows a batch that is not the law's own: landscape, hold, square-root, linear.
     law
         NAME or quantity=NAME, repeatable; a catalog name (see `forescale laws`) or a TOML file.
+    runs
+        Runs of your own (as for `forescale fit`), however few: learning rate and batch follow the published prior,
+        calibrated on them.
+    columns
+        Of --runs: our name = your column, where the names are not recognised: learning_rate=lr,tokens=D.
     reference
         A run you have, for laws that scale one: learning_rate=3e-4,batch_tokens=1M,tokens=20B,...
     export
@@ -126,16 +135,27 @@ def plan(
     )
     _check_laws(request.laws)
     _check_outputs(export, out, strict=strict, explain=explain, json=json)
-    check_destinations({"--out": out, "--picture": picture}, _inputs(config, request.laws))
+    check_destinations(
+        {"--out": out, "--picture": picture}, [*_inputs(config, request.laws), *([runs] if runs else [])]
+    )
+    if columns is not None and runs is None:
+        raise ForescaleError("--columns names the columns of runs: give --runs FILE as well.")
     if picture is not None:
         from forescale.plots import picture_format
 
         picture_format(picture)  # refuses another suffix before any work is done
-    made = make_plan(sizes.workload(_loss_law(request)), request)
+    table = None if runs is None else _read_runs(runs, columns, sizes.seq_len)
+    made = make_plan(sizes.workload(_loss_law(request)), request, runs=table)
     exported = None if export is None else _export(made, export, strict)
     drawn = None if picture is None else _draw(made, picture)
     _print(made, exported, out, explain=explain, json=json)
     _write(exported, out, drawn, picture, quiet=json)
+
+
+def _read_runs(runs: Path, columns: str | None, seq_len: int | None) -> Runs:
+    from forescale.runs import parse_columns, read_runs
+
+    return read_runs(runs, columns=parse_columns(columns) if columns is not None else None, seq_len=seq_len)
 
 
 def _check_laws(laws: Sequence[str]) -> None:

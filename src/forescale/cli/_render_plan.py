@@ -17,6 +17,7 @@ from forescale.quantities import humanize
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from forescale.fit.calibrate import Calibration
     from forescale.plan import Axis, Plan
     from forescale.plan.export import Export
     from forescale.recipe import Value
@@ -50,6 +51,9 @@ def print_plan(plan: Plan) -> None:
     console.print()
     _print_recipe(console, plan)
     console.print(Text(INTERVALS, style="dim"))
+    if plan.calibration is not None:
+        console.print()
+        console.print(Text.assemble(("runs ", "bold"), _calibrated(plan.calibration)))
     console.print()
     console.print(Text.assemble(("loss ", "bold"), _loss(plan)))
     console.print()
@@ -59,6 +63,17 @@ def print_plan(plan: Plan) -> None:
     console.print()
     for warning in plan.warnings:
         console.print(Text.assemble(("! ", "yellow"), (f"{warning.code}: ", "bold"), warning.message))
+
+
+def _calibrated(found: Calibration) -> str:
+    """What the runs taught, in one sentence."""
+    before, after = found.before, found.after
+    return (
+        f"{found.runs['source']}, {'1 cell' if len(found.cells) == 1 else f'{len(found.cells)} cells'}: the best learning rate is known to "
+        f"{after.learning_rate.octaves:.2f} octaves and the batch to {after.batch_tokens.octaves:.2f} (one s.d.), "
+        f"{before.learning_rate.octaves:.2f} and {before.batch_tokens.octaves:.2f} without the runs; expected loss gap "
+        f"{100 * after.loss_gap:.2g} %, {100 * before.loss_gap:.2g} % without"
+    )
 
 
 def print_explanation(plan: Plan) -> None:

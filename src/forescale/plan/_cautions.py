@@ -27,6 +27,7 @@ def cautions(made: Plan, request: Request, laws: Mapping[str, Law], moved: float
         *_data(made, laws["loss"]),
         *_ignored(made, request, laws, moved),
         *cautions_on_mixing(used, made.recipe, moved),
+        *(("runs", f"{warning}.") for warning in (made.calibration.warnings if made.calibration else ())),
     ]
     return tuple(Caution(code=code, message=message) for code, message in found)
 
@@ -106,7 +107,8 @@ def _layout(made: Plan) -> Found:
 def _off_optimum(made: Plan) -> Found:
     """What the recipe is expected to cost where it is not what the landscape's law would choose."""
     ground, recipe = made.terrain, made.recipe
-    gap = ground.loss_gap_percent(recipe.learning_rate.number, recipe.batch_tokens.number)
+    meant_rate, meant_batch = _caution(made)
+    gap = ground.loss_gap_percent(recipe.learning_rate.number / meant_rate, recipe.batch_tokens.number / meant_batch)
     if gap is not None and gap <= 0.1:
         return
     cost = "more than the landscape covers" if gap is None else f"about {gap:.2g} % of loss"
@@ -117,6 +119,14 @@ def _off_optimum(made: Plan) -> Found:
         f"learning_rate is {rate:.3g} and batch_tokens {batch:.3g} times what {ground.law} would choose: by its landscape "
         f"that costs {cost}.",
     )
+
+
+def _caution(made: Plan) -> tuple[float, float]:
+    """The factors by which a calibrated law stays off the estimated optimum on purpose."""
+    if made.calibration is None:
+        return 1.0, 1.0
+    predicts = made.calibration.law.predicts
+    return predicts["learning_rate"].caution, predicts["batch_tokens"].caution
 
 
 def _data(made: Plan, law: Law) -> Found:

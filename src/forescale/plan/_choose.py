@@ -30,14 +30,21 @@ def default_laws(workload: Workload) -> dict[str, Law]:
     return {quantity: law(name) for quantity, name in chosen.items()}
 
 
-def choose_laws(workload: Workload, asked: Iterable[str]) -> dict[str, Law]:
-    """Default laws overridden by `NAME` (all that it predicts) or `quantity=NAME`; raise on contradictions."""
-    own: dict[str, Law] = {}
+def choose_laws(workload: Workload, asked: Iterable[str], calibrated: Law | None = None) -> dict[str, Law]:
+    """Default laws overridden by `NAME` (all that it predicts) or `quantity=NAME`; raise on contradictions.
+
+    A law that is calibrated on the user's runs takes the place of the default for what it predicts.
+    """
+    own: dict[str, Law] = {} if calibrated is None else dict.fromkeys(calibrated.predicts, calibrated)
     for text in asked:
         quantity, _, name = text.rpartition("=")
         chosen = law(name)
         for q in _quantities(chosen, quantity):
             if q in own and own[q] != chosen:
+                if own[q] is calibrated:
+                    raise ForescaleError(
+                        f"{q} is calibrated on the runs and named by {text!r} as well: give one of them."
+                    )
                 raise ForescaleError(
                     f"two laws are named for {q}: {own[q].name} and {chosen.name}; name one, or write {q}=NAME."
                 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from forescale.laws import Law
 from forescale.plan._alternatives import alternatives
@@ -20,14 +21,20 @@ from forescale.plan._values import Plan
 from forescale.recipe import Recipe, Value
 from forescale.workload import Workload
 
+if TYPE_CHECKING:
+    from forescale.fit.calibrate import Calibration
+    from forescale.runs import Runs
 
-def make_plan(workload: Workload, request: Request | None = None) -> Plan:
+
+def make_plan(workload: Workload, request: Request | None = None, *, runs: Runs | None = None) -> Plan:
     """Choose every hyperparameter of an AdamW run of `workload`, with reasons, intervals and rivals.
 
+    With `runs` of your own, learning rate and batch follow the published prior calibrated on them.
     Raises `ForescaleError` where the request contradicts itself, a law has no value here, or the run is below one batch.
     """
     request = request or Request()
-    laws = choose_laws(workload, request.laws)
+    calibration = None if runs is None else _calibrate(runs, workload)
+    laws = choose_laws(workload, request.laws, None if calibration is None else calibration.law)
     # 1. Loss first: some batch laws are functions of it.
     loss = _loss(workload, laws["loss"])
     known = _reference(request.reference) | {"loss": loss.number}
@@ -69,8 +76,15 @@ def make_plan(workload: Workload, request: Request | None = None) -> Plan:
         loss=loss,
         compute=_compute(workload),
         warnings=(),
+        calibration=calibration,
     )
     return replace(made, warnings=cautions(made, request, laws, moved))
+
+
+def _calibrate(runs: Runs, workload: Workload) -> Calibration:
+    from forescale.fit.calibrate import calibrate
+
+    return calibrate(runs, target=workload, scored=False)
 
 
 def _reference(run: Mapping[str, float]) -> dict[str, float]:

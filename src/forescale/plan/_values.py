@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from forescale.laws import Landscape
 from forescale.recipe import Recipe, Value
 from forescale.workload import Workload
+
+if TYPE_CHECKING:
+    from forescale.fit.calibrate import Calibration
 
 SCHEMA_VERSION = 1
 
@@ -119,6 +122,7 @@ class Plan:
     loss: Value
     compute: Value
     warnings: tuple[Caution, ...]
+    calibration: Calibration | None = None  # what the user's runs taught, where there were any
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON types, with the keys of schema_version 1 that other programs rely on."""
@@ -132,4 +136,5 @@ class Plan:
             "loss": self.loss.to_json(),
             "compute": self.compute.to_json(),
             "warnings": [asdict(w) for w in self.warnings],
+            **({} if self.calibration is None else {"calibration": self.calibration.to_json()}),
         }

@@ -53,7 +53,8 @@ def agreement(prior: Belief, cells: Sequence[Evidence]) -> Agreement:
     p = precisions[told]
 
     def chance(widened: float) -> float:
-        return float(gammaincc(len(p) / 2, (apart**2 / (p + widened * p * p)).sum() / 2))  # chi-squared's upper tail
+        squared: float = (apart**2 / (p + widened * p * p)).sum()
+        return float(gammaincc(len(p) / 2, squared / 2))  # the upper tail of chi-squared
 
     return Agreement(
         squared=float((apart**2 / (p + p * p)).sum()),

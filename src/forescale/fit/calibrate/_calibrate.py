@@ -35,13 +35,15 @@ FARTHER = 10.0  # times the params and the tokens of the largest cell: where a l
 ENOUGH_CELLS = 5  # swept on both axes, for a landscape of their own
 
 
-def calibrate(runs: Runs | None, *, target: Workload | None = None, without: Collection[str] = ()) -> Calibration:
+def calibrate(
+    runs: Runs | None, *, target: Workload | None = None, without: Collection[str] = (), scored: bool = True
+) -> Calibration:
     """Update the published prior of the laws of learning rate and batch with a lab's own runs.
 
     `target` is the workload to plan for; without one it is ten times the parameters and tokens of the largest cell.
     Without runs (None) the answer is the prior. `without` leaves labs out of the prior; a lab whose own table the runs are
     is left out in any case. One cell is enough, and so is a single learning rate sweep at one batch; runs without a sweep
-    count as settings that someone thought good.
+    count as settings that someone thought good. `scored` false skips the cells left out one at a time.
     Raises `ForescaleError` where there are neither runs nor a target.
     """
     cells = () if runs is None else cells_of(runs)
@@ -54,7 +56,8 @@ def calibrate(runs: Runs | None, *, target: Workload | None = None, without: Col
     factors = information(start, seen)
     belief = product(start, factors)
     notes = notes_on(runs, seen, prior, own, at, given=target is not None)
-    calibrated, refits = held_out(belief, factors, seen), () if runs is None else refitted(runs)
+    calibrated = held_out(belief, factors, seen) if scored else ()
+    refits = refitted(runs) if scored and runs is not None else ()
     warnings = (*warnings_on(seen, fit, prior.belief, belief), *rather_alone(calibrated, refits))
     share = at.is_moe or any(c.active_params < c.params for c in cells)
     return Calibration(
@@ -78,7 +81,7 @@ def calibrate(runs: Runs | None, *, target: Workload | None = None, without: Col
         widened=fit.widened,
         left_out_labs=tuple({*without, *own}),
         held_out=(*calibrated, *refits),
-        references=references(prior.belief, seen),
+        references=references(prior.belief, seen) if scored else (),
         runs={} if runs is None else run_counts(runs),
         warnings=warnings,
         notes=notes,
