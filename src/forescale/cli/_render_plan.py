@@ -67,9 +67,9 @@ def print_plan(plan: Plan) -> None:
 
 def _calibrated(found: Calibration) -> str:
     """What the runs taught, in one sentence."""
-    before, after = found.before, found.after
+    before, after, count = found.before, found.after, len(found.cells)
     return (
-        f"{found.runs['source']}, {'1 cell' if len(found.cells) == 1 else f'{len(found.cells)} cells'}: the best learning rate is known to "
+        f"{found.runs['source']}, {count} cell{'' if count == 1 else 's'}: the best learning rate is known to "
         f"{after.learning_rate.octaves:.2f} octaves and the batch to {after.batch_tokens.octaves:.2f} (one s.d.), "
         f"{before.learning_rate.octaves:.2f} and {before.batch_tokens.octaves:.2f} without the runs; expected loss gap "
         f"{100 * after.loss_gap:.2g} %, {100 * before.loss_gap:.2g} % without"

@@ -8,5 +8,22 @@ from forescale.fit.calibrate._calibrated import Learnt as Learnt
 from forescale.fit.calibrate._prior import Lab as Lab
 from forescale.fit.calibrate._prior import Prior as Prior
 from forescale.fit.calibrate._prior import published_prior as published_prior
+from forescale.fit.calibrate._suggest import SuggestedCell as SuggestedCell
+from forescale.fit.calibrate._suggest import SuggestedRun as SuggestedRun
+from forescale.fit.calibrate._suggest import Suggestion as Suggestion
+from forescale.fit.calibrate._suggest import suggest as suggest
 
-__all__ = ["Calibration", "Estimate", "Foresight", "Lab", "Learnt", "Prior", "calibrate", "published_prior"]
+__all__ = [
+    "Calibration",
+    "Estimate",
+    "Foresight",
+    "Lab",
+    "Learnt",
+    "Prior",
+    "SuggestedCell",
+    "SuggestedRun",
+    "Suggestion",
+    "calibrate",
+    "published_prior",
+    "suggest",
+]
