@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 CENTRE = {"params": 3e8, "tokens": 5e9}
 INPUTS = ("params", "tokens", "active_share")
 SIZE = 1 + len(INPUTS)  # coefficients of one quantity
-DEVIATION = (0.2 * OCTAVE, 0.3 * OCTAVE)  # sd of a cell's optimum around its lab's power laws: rate, batch
+DEVIATION = (0.25 * OCTAVE, 0.35 * OCTAVE)  # sd of a cell's optimum around its lab's power laws: rate, batch
 SWEEPS = 30
 SETTLED = 1e-6
 

@@ -11,7 +11,7 @@ from forescale.fit._basin import measured_landscape
 from forescale.fit._cells import SEQ_LEN, Cell
 from forescale.fit._provenance import data_hash, run_counts
 from forescale.fit.calibrate._agreement import agreement
-from forescale.fit.calibrate._belief import Belief, design, deviation, gaussian, information, product
+from forescale.fit.calibrate._belief import Belief, design, deviation, information, product
 from forescale.fit.calibrate._calibrated import Calibration, Estimate, Foresight, Learnt
 from forescale.fit.calibrate._choice import Choice, best_choice
 from forescale.fit.calibrate._evidence import Evidence, evidence
@@ -52,9 +52,8 @@ def calibrate(
     at = target or _ahead(cells)
     seen = evidence_of(cells)
     fit = agreement(prior.belief, seen)
-    start = gaussian(prior.mean, fit.widened * prior.belief.covariance)
-    factors = information(start, seen)
-    belief = product(start, factors)
+    factors = information(fit.prior, seen)
+    belief = product(fit.prior, factors)
     notes = notes_on(runs, seen, prior, own, at, given=target is not None)
     calibrated = held_out(belief, factors, seen) if scored else ()
     refits = refitted(runs) if scored and runs is not None else ()
@@ -71,11 +70,11 @@ def calibrate(
             share=share,
         ),
         prior=prior,
-        start=start,
+        start=fit.prior,
         belief=belief,
         cells=seen,
         at=at,
-        before=foresight(start, at),
+        before=foresight(prior.belief, at),
         after=foresight(belief, at),
         coefficients={q: _learnt(q, prior.belief, belief, share) for q in QUANTITIES},
         widened=fit.widened,

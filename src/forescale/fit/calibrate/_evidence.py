@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 STEP = OCTAVE / 6  # of the grid
 BEYOND = 6 * OCTAVE  # how far the grid goes on from the runs
 NOISE = 0.0015  # of ln loss: residuals around a quadratic in a cell are 0.10 to 0.17 % (facts: hp-laws.md 2.4)
-MISSHAPEN = 0.3  # how far, as a share of a run's gap, a cell's valley may be from the landscape's shape
+MISSHAPEN = 0.4  # how far, as a share of a run's gap, a cell's valley may be from the landscape's shape
 MOST_RUNS = 20  # the best runs of a cell, which count: farther out the errors of the landscape's shape add up
 STEEPNESS_SD = 0.5  # of the logarithm of a cell's gaps over the landscape's
 STEEPNESS = (-1.0, -0.6, -0.3, 0.0, 0.3, 0.6, 1.0)  # where that logarithm is summed over

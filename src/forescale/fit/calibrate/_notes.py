@@ -79,18 +79,17 @@ def _warnings(cells: Sequence[Evidence], fit: Agreement, prior: Belief, belief: 
 
 def _contradiction(cells: Sequence[Evidence], fit: Agreement, prior: Belief) -> str:
     """How the runs differ from the prior, in octaves at the cell in the middle."""
-    e = cells[len(cells) // 2]
-    mean, covariance = prior.at(design(e.cell.params, e.cell.tokens, e.cell.active_params))
-    covariance = covariance + deviation()
     import numpy as np
 
-    at, _ = moments(e, mean, np.linalg.inv(25 * covariance))
-    octaves = (at - mean) / OCTAVE
+    e = cells[len(cells) // 2]
+    mean, covariance = prior.at(design(e.cell.params, e.cell.tokens, e.cell.active_params))
+    at, _ = moments(e, mean, np.linalg.inv(25 * (covariance + deviation())))
+    rate, batch = 2 ** ((at - mean) / OCTAVE)
     return (
         f"these runs contradict the published prior (chi-squared {fit.squared:.3g} in {fit.directions} directions, chance "
-        f"{fit.chance:.1g}): at {name(e.cell)} the best learning rate is {2 ** octaves[0]:.2g} and the batch "
-        f"{2 ** octaves[1]:.2g} times what labs have; the prior's variance is multiplied by {fit.widened:.3g}. Check the "
-        "units of batch, tokens and parameters, and which learning rate the column holds"
+        f"{fit.chance:.1g}): at {name(e.cell)} the best learning rate is {rate:.2g} and the batch {batch:.2g} times what "
+        f"labs have, so the prior's variance is multiplied by {fit.widened:.3g} in {fit.widened_in}. Check the units of "
+        "batch, tokens and parameters, and which learning rate the column holds"
     )
 
 

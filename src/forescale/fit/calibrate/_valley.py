@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 OCTAVE = math.log(2)
 WILD = 0.2  # gap (share) from which a run counts as diverged
-MOST = 2 * WILD  # that any gap is taken for
 
 
 def across(landscape: Landscape, octaves: Array) -> Array:
@@ -37,7 +36,7 @@ def floor(landscape: Landscape, octaves: Array) -> Array:
 
 
 def _read(measured: Slice, octaves: Array) -> Array:
-    """A slice's gap at offsets of any size: linear in the signed root, and on beyond the ends, up to a run gone wild."""
+    """A slice's gap at offsets of any size: linear in the signed root, and on beyond the ends."""
     import numpy as np
 
     at = np.array(measured.octaves)
@@ -47,4 +46,4 @@ def _read(measured: Slice, octaves: Array) -> Array:
         slope = (roots[end] - roots[inner]) / (at[end] - at[inner])
         outside = octaves < at[0] if end == 0 else octaves > at[-1]
         found = np.where(outside, roots[end] + slope * (octaves - at[end]), found)
-    return np.minimum(found**2, MOST)
+    return found**2
