@@ -39,7 +39,11 @@ def parse_duration(text: str | float, name: str) -> float:
         if units == sorted(set(units), key=list(DURATIONS).index):
             return positive(sum(float(number) * DURATIONS[unit] for number, unit in parts), name)
     try:
-        return parse_quantity(text, name) if _NUMBER.fullmatch(written) and not written[-1].isalpha() else _no_time(text, name)
+        return (
+            parse_quantity(text, name)
+            if _NUMBER.fullmatch(written) and not written[-1].isalpha()
+            else _no_time(text, name)
+        )
     except ForescaleError:
         return _no_time(text, name)
 

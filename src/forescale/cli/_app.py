@@ -5,6 +5,7 @@ from __future__ import annotations
 from cyclopts import App, CycloptsError
 
 from forescale.cli._fit import fit
+from forescale.cli._frontier import frontier
 from forescale.cli._laws import laws
 from forescale.cli._plan import plan
 from forescale.cli._score import score
@@ -21,7 +22,7 @@ def app() -> App:
         print_error=False,
         result_action="return_none",
     )
-    for command in (plan, score, fit, laws):
+    for command in (plan, frontier, score, fit, laws):
         root.command(command)
     return root
 

@@ -57,7 +57,9 @@ class Cluster:
             if (value := getattr(self, name)) is not None:
                 positive(value, name)
         if not 0 < as_float(self.utilisation, "utilisation") <= 1:
-            raise ForescaleError(f"utilisation is a share of the peak, above 0 and at most 1; got {self.utilisation:g}.")
+            raise ForescaleError(
+                f"utilisation is a share of the peak, above 0 and at most 1; got {self.utilisation:g}."
+            )
         if not 0 <= as_float(self.step_overhead, "step_overhead") < float("inf"):
             raise ForescaleError(f"step_overhead is in seconds and not below 0; got {self.step_overhead:g}.")
         positive(self.peak, "flops")

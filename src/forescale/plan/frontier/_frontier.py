@@ -10,7 +10,7 @@ from forescale.laws import law, names
 from forescale.plan._predict import predict
 from forescale.plan.frontier._cluster import Cluster
 from forescale.plan.frontier._goal import GIVE_ONE, LEAST_PARAMS, MOST_PARAMS, Goal
-from forescale.plan.frontier._notes import assumptions, cautions
+from forescale.plan.frontier._notes import assumptions, cautions, reasons
 from forescale.plan.frontier._search import COMPUTE, LOSS, Caps, Objective, Problem, Runs, best
 from forescale.plan.frontier._trade import trace
 from forescale.plan.frontier._values import Doubt, Frontier, OtherSize, Point
@@ -35,14 +35,15 @@ def make_frontier(goal: Goal, cluster: Cluster | None = None) -> Frontier:
     points = tuple(_point(problem, traced.runs, i) for i in range(len(traced.runs.params)))
     chosen = points[traced.chosen]
     _refuse_edges(problem, chosen)
-    doubts = _doubts(problem, chosen)
+    doubts, loss = _doubts(problem, chosen), _loss(problem.world, chosen, goal.seq_len)
     return Frontier(
         problem=problem,
         points=points,
         chosen=chosen,
         other_sizes=_other_sizes(problem, chosen),
         doubts=doubts,
-        loss=_loss(problem.world, chosen, goal.seq_len),
+        loss=loss,
+        reasons=reasons(problem, chosen, loss),
         assumptions=assumptions(problem),
         warnings=cautions(problem, chosen, doubts),
     )
@@ -77,7 +78,9 @@ def _point(problem: Problem, runs: Runs, i: int) -> Point:
     params, tokens, sequences = run["params"], run["tokens"], run["sequences"]
     # Whole steps end a little below a loss that was asked for: read it from the tokens that are really there.
     least = float(made.small_batch_tokens(params, tokens, sequences * goal.seq_len))
-    busy = float(cluster.busy_seconds(params, sequences, goal.seq_len) / cluster.step_seconds(params, sequences, goal.seq_len))
+    busy = float(
+        cluster.busy_seconds(params, sequences, goal.seq_len) / cluster.step_seconds(params, sequences, goal.seq_len)
+    )
     simulated = cluster.seconds_per_step is None
     devices = int(cluster.devices_used(sequences)) if simulated else None
     device_seconds = None if devices is None else devices * run["seconds"]
@@ -131,7 +134,9 @@ def _loss(made: World, point: Point, seq_len: int) -> Value:
 
 def _outside(made: World, params: float, least: float) -> dict[str, dict[str, float]]:
     """Law -> what it was not measured on; the laws' tokens are those of a small batch."""
-    x = {name: float(v) for name, v in made.variables(params, least).items()} | {"loss": float(made.loss(params, least))}
+    x = {name: float(v) for name, v in made.variables(params, least).items()} | {
+        "loss": float(made.loss(params, least))
+    }
     beyond = {each.name: each.outside(x) for each in (made.loss_law, made.critical_law)}
     return {name: axes for name, axes in beyond.items() if axes}
 

@@ -46,7 +46,9 @@ class Goal:
             )
         self._check_weight()
         if self.params is not None and self.tokens_per_param is not None and self.loss is not None:
-            raise ForescaleError("a model and its tokens have one loss: give --loss, or --params with --tokens-per-param.")
+            raise ForescaleError(
+                "a model and its tokens have one loss: give --loss, or --params with --tokens-per-param."
+            )
 
     def _check_weight(self) -> None:
         if self.weight is None:
@@ -54,7 +56,9 @@ class Goal:
         if not 0 <= as_float(self.weight, "weight") <= 1:
             raise ForescaleError(f"weight is the share of time against compute, from 0 to 1; got {self.weight:g}.")
         if self.trade == ("compute", "loss"):
-            raise ForescaleError("with a deadline the lowest loss is chosen, so --weight would be ignored: leave it out.")
+            raise ForescaleError(
+                "with a deadline the lowest loss is chosen, so --weight would be ignored: leave it out."
+            )
 
     @property
     def trade(self) -> tuple[str, str]:

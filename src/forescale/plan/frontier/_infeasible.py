@@ -44,7 +44,9 @@ def _loss(problem: Problem, loss: float) -> str:
     if float(problem.world.loss(params, MOST_TOKENS)) > loss:
         return f"a loss of {loss:g} is beyond {humanize(params)} parameters by {law.name}, whatever the tokens: ask for more."
     if best(problem, Caps(loss=loss), COMPUTE).violation[0] > 0:
-        return f"no run of {law.name} with these sizes ends at a loss of {loss:g}: change --loss or what fixes the sizes."
+        return (
+            f"no run of {law.name} with these sizes ends at a loss of {loss:g}: change --loss or what fixes the sizes."
+        )
     return ""
 
 

@@ -26,7 +26,10 @@ def _laws(made: World) -> Iterator[tuple[str, Value]]:
         formula = law.formula("loss" if quantity == "loss_law" else "critical_batch_tokens")
         argument = "" if quantity == "loss_law" else ", at the tokens D_min that a small batch needs"
         reason = f"{law.title}: {formula.text()} [{formula.unit}]{argument}"
-        yield quantity, Value(value=law.name, reason=reason, law=law.label, evidence=formula.evidence, unit=formula.unit)
+        yield (
+            quantity,
+            Value(value=law.name, reason=reason, law=law.label, evidence=formula.evidence, unit=formula.unit),
+        )
     yield (
         "batch_cost",
         _said(
@@ -77,11 +80,14 @@ def _numbers(problem: Problem) -> Iterator[tuple[str, Value]]:
     if cluster.devices is None:
         yield "devices", _said("unlimited", "none given: every micro-batch of a step has a replica of its own")
     else:
-        yield "devices", _user(cluster.devices, "at most; a run uses as many as its batch has micro-batches for", "devices")
+        yield (
+            "devices",
+            _user(cluster.devices, "at most; a run uses as many as its batch has micro-batches for", "devices"),
+        )
     for name, reason, unit in (
         ("utilisation", "share of the peak that 6 N FLOPs a token reach, the same for every size and batch", ""),
-        ("model_parallel", "devices that share one replica; whether the model fits there is not checked", "devices"),
-        ("micro_batch", "sequences that a replica takes at once", "sequences"),
+        ("model_parallel", "device(s) share one replica; whether the model fits there is not checked", ""),
+        ("micro_batch", "sequence(s) that a replica takes at once", ""),
         ("step_overhead", "of every step, whatever the devices", "seconds"),
     ):
         value: Any = getattr(cluster, name)
@@ -90,7 +96,10 @@ def _numbers(problem: Problem) -> Iterator[tuple[str, Value]]:
         else:
             yield name, _user(value, reason, unit)
     if cluster.price is not None or cluster.watts is not None:
-        yield "billing", _said("devices in use", "cost and energy are of the devices that a run uses, for its whole time")
+        yield (
+            "billing",
+            _said("devices in use", "cost and energy are of the devices that a run uses, for its whole time"),
+        )
 
 
 def _bounds(problem: Problem) -> Iterator[tuple[str, Value]]:
@@ -126,6 +135,36 @@ def _user(value: float, reason: str, unit: str) -> Value:
     return Value(value=value, reason=reason, law="user", unit=unit)
 
 
+def reasons(problem: Problem, chosen: Point, loss: Value) -> dict[str, str]:
+    """How the chosen point follows: name -> one line."""
+    goal, share = problem.goal, chosen.batch_tokens / chosen.critical_batch_tokens
+    each = chosen.seconds / chosen.steps
+    served = "" if not goal.served else f"; {chosen.lifetime_compute:.3g} with 2 N for each token served"
+    used = (
+        ""
+        if chosen.devices is None
+        else f" on {chosen.devices:,} devices, computing {chosen.efficiency:.0%} of the time"
+    )
+    return {
+        "choice": _why(problem),
+        "loss": f"{loss.reason} (D here: the tokens of a small batch)",
+        "tokens": f"D = D_min (1 + B / B_crit) = {humanize(chosen.small_batch_tokens)} x (1 + {share:.3g}); B_crit = "
+        f"{humanize(chosen.critical_batch_tokens)} tokens by {problem.world.critical_law.name}",
+        "steps": f"D / B, whole: {chosen.tokens:.4g} / {chosen.batch_tokens:,}",
+        "seconds": f"{chosen.steps:,} steps x {humanize_duration(each)}{used}",
+        "compute": f"6 N D{served}",
+    }
+
+
+def _why(problem: Problem) -> str:
+    goal, w = problem.goal, problem.goal.time_weight
+    if goal.trade == ("compute", "loss"):
+        return "the lowest loss within the deadline"
+    if goal.loss is None:
+        return f"what time^{w:g} x compute^{1 - w:g} would choose for its loss, the budget being spent"
+    return f"the least time^{w:g} x compute^{1 - w:g}"
+
+
 def cautions(problem: Problem, chosen: Point, doubts: Sequence[Doubt]) -> tuple[Caution, ...]:
     """Every caution that applies to the chosen point."""
     found = [
@@ -143,7 +182,10 @@ def _extrapolations(made: World, chosen: Point) -> Found:
     for name, axes in chosen.outside.items():
         beyond = ", ".join(f"{axis} by {factor:.3g}x" for axis, factor in axes.items())
         quantity = "loss" if name == made.loss_law.name else "critical batch"
-        yield "extrapolation", f"{name} was not measured here (beyond its range in {beyond}): {quantity} of the chosen point."
+        yield (
+            "extrapolation",
+            f"{name} was not measured here (beyond its range in {beyond}): {quantity} of the chosen point.",
+        )
     for law in (made.loss_law, made.critical_law):
         if not law.range:
             yield "no-range", f"{law.name} states no range, so how far this extrapolates is not known."
@@ -159,7 +201,10 @@ def _evidence(made: World) -> Found:
                 "source.",
             )
         if law.experts == "moe":
-            yield "experts", f"{quantity} from {law.name}, a law measured on mixtures of experts; the frontier is of dense models."
+            yield (
+                "experts",
+                f"{quantity} from {law.name}, a law measured on mixtures of experts; the frontier is of dense models.",
+            )
 
 
 def _loss_scale(made: World) -> Found:

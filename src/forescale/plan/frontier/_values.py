@@ -37,7 +37,9 @@ class Point:
     cost: float | None  # at the price of a device for an hour, of the devices in use
     joules: float | None
     in_range: bool  # whether both laws were measured on such a run
-    outside: Mapping[str, Mapping[str, float]] = field(default_factory=dict[str, Mapping[str, float]])  # law -> axis -> factor
+    outside: Mapping[str, Mapping[str, float]] = field(
+        default_factory=dict[str, Mapping[str, float]]
+    )  # law -> axis -> factor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +74,8 @@ class Frontier:
     chosen: Point  # one of the points
     other_sizes: tuple[OtherSize, ...]
     doubts: tuple[Doubt, ...]
-    loss: Value  # of the chosen point, with its reason
+    loss: Value  # of the chosen point, with its interval
+    reasons: Mapping[str, str]  # how the chosen point follows
     assumptions: Mapping[str, Value]
     warnings: tuple[Caution, ...]
 
@@ -99,6 +102,7 @@ class Frontier:
             "other_sizes": [asdict(other) for other in self.other_sizes],
             "critical_batch_doubts": [asdict(doubt) for doubt in self.doubts],
             "loss": self.loss.to_json(),
+            "reasons": dict(self.reasons),
             "assumptions": {name: value.to_json() for name, value in self.assumptions.items()},
             "warnings": [asdict(warning) for warning in self.warnings],
         }
