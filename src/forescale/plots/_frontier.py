@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from forescale.plots._parts import BLUE, GREEN, INK, SMALL, VERMILION, label_in_margin, legend_below, new_axes
@@ -44,8 +45,8 @@ def frontier_map(made: Frontier, axes: Axes | None = None) -> Axes:
     """
     drawn: Any = new_axes(7.4, 6.2) if axes is None else axes
     params, tokens = _frame(made)
-    _set_log(drawn, "params", params, humanize)
-    drawn.set(ylim=tokens)
+    drawn.set(xscale="log", yscale="log", xlim=params, ylim=tokens)
+    _log_ticks(drawn.xaxis, params, humanize)
     drawn.set_xlabel(f"parameters, as {made.problem.world.loss_law.name} counts them")
     drawn.set_ylabel("tokens")
     _log_ticks(drawn.yaxis, tokens, humanize)
@@ -88,7 +89,7 @@ def frontier_trade(made: Frontier, axes: Axes | None = None) -> Axes:
     label_in_margin(drawn, [(_size(other.point), _at(other.point, first, second)) for other in others])
     _annotate_ends(drawn, points, made.chosen, first, second)
     drawn.plot(*_at(made.chosen, first, second), "*", color=VERMILION, markeredgecolor=INK, markersize=19, zorder=6)
-    _trade_legend(drawn, made, bool(others))
+    _trade_legend(drawn, bool(others))
     return drawn
 
 
@@ -103,12 +104,6 @@ def _stretched(low: float, high: float, factor: float) -> tuple[float, float]:
     return low / factor, high * factor
 
 
-def _set_log(axes: Any, _name: str, ends: tuple[float, float], text: Callable[[float], str]) -> None:
-    axes.set(xscale="log", yscale="log", xlim=ends)
-    _log_ticks(axes.xaxis, ends, text)
-    axes.tick_params(labelsize=SMALL)
-
-
 def _log_ticks(axis: Any, ends: tuple[float, float], text: Callable[[float], str]) -> None:
     """A handful of round ticks, also where the axis spans less than a decade."""
     from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
@@ -121,10 +116,14 @@ def _log_ticks(axis: Any, ends: tuple[float, float], text: Callable[[float], str
         axis.set_major_locator(LogLocator(subs=subs, numticks=20))
     else:
         axis.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: text(value)))
+    axis.set_major_formatter(FuncFormatter(partial(_tick, text)))
     axis.set_minor_locator(NullLocator())
     axis.set_minor_formatter(NullFormatter())
     axis.set_tick_params(labelsize=SMALL)
+
+
+def _tick(text: Callable[[float], str], value: float, _position: int) -> str:
+    return text(value)
 
 
 def _durations(low: float, high: float) -> list[float]:
@@ -146,12 +145,14 @@ def _draw_contours(axes: Any, made: Frontier, params: tuple[float, float], token
 
     x, y = (np.geomspace(*ends, GRID) for ends in (params, tokens))
     loss = made.problem.world.loss(x[None, :], y[:, None])
-    ends = np.log([loss[np.isfinite(loss)].min(), loss[np.isfinite(loss)].max()])
-    levels, own = np.exp(np.linspace(*ends, CONTOURS + 2)[1:-1]), made.chosen.loss
-    levels = levels[np.abs(np.log(levels / own)) > 0.4 * (ends[1] - ends[0]) / CONTOURS]
+    finite, own = np.log(loss[np.isfinite(loss)]), made.chosen.loss
+    low, high = float(finite.min()), float(finite.max())
+    levels = np.exp(np.linspace(low, high, CONTOURS + 2)[1:-1])
+    levels = levels[np.abs(np.log(levels / own)) > 0.4 * (high - low) / CONTOURS]
     for values, color, width in ((levels, "#8c8c8c", 0.8), ([own], INK, 1.6)):
         lines = axes.contour(x, y, loss, values, colors=color, linewidths=width)
-        axes.clabel(lines, fmt="%.3f", fontsize=SMALL - 1, colors=color if width > 1 else "#595959")
+        if color != INK:  # the legend tells that of the chosen run, whose points lie along the line
+            axes.clabel(lines, fmt="%.3f", fontsize=SMALL - 1, colors="#595959")
 
 
 def _draw_ratios(axes: Any, params: tuple[float, float], tokens: tuple[float, float]) -> None:
@@ -223,20 +224,19 @@ def _map_legend(axes: Any, made: Frontier) -> None:
     from matplotlib.lines import Line2D
 
     run: Any = Line2D([], [], color=BLUE, marker="o", markersize=5, linewidth=0.9)
-    line: Any = Line2D([], [], color="#8c8c8c", linewidth=0.8)
     own: Any = Line2D([], [], color=INK, linewidth=1.6)
     ratio: Any = Line2D([], [], color=GREEN, linestyle=":", linewidth=1.1)
     law = made.problem.world.loss_law.name
     entries: list[tuple[Any, str]] = [(_star(), _chosen(made))]
     entries.append((run, "a run of the frontier, and down to its tokens at a small batch (D_min)"))
     entries += [
-        (own, f"equal loss by {law} at D_min (thick: that of the chosen run)"),
+        (own, f"equal loss by {law} at D_min; thick: {made.chosen.loss:.3f}, of the chosen run"),
         (ratio, "equal tokens per parameter"),
     ]
     legend_below(axes, entries, 0.42, columns=1)
 
 
-def _trade_legend(axes: Any, made: Frontier, others: bool) -> None:
+def _trade_legend(axes: Any, others: bool) -> None:
     from matplotlib.lines import Line2D
 
     frontier: Any = Line2D([], [], color=BLUE, marker="o", markersize=5, linewidth=1.4)

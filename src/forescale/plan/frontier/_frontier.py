@@ -12,11 +12,12 @@ from forescale.plan.frontier._cluster import Cluster
 from forescale.plan.frontier._goal import GIVE_ONE, LEAST_PARAMS, MOST_PARAMS, Goal
 from forescale.plan.frontier._notes import assumptions, cautions, reasons
 from forescale.plan.frontier._search import COMPUTE, LOSS, Caps, Objective, Problem, Runs, best
-from forescale.plan.frontier._trade import trace
+from forescale.plan.frontier._trade import Trace, trace
 from forescale.plan.frontier._values import Doubt, Frontier, OtherSize, Point
 from forescale.plan.frontier._world import LEAST_TOKENS, World, world
 from forescale.recipe import Value
 from forescale.workload import Workload
+from forescale.workload._workload import BOUNDS
 
 Array = Any
 SIZES = (1 / 4, 1 / 2, 2.0, 4.0, 8.0)  # of the chosen model: the other sizes that are shown
@@ -32,9 +33,9 @@ def make_frontier(goal: Goal, cluster: Cluster | None = None) -> Frontier:
     _check(goal, cluster)
     problem = Problem(world=world(goal), cluster=cluster, goal=goal)
     traced = trace(problem)
+    _refuse_edges(problem, traced)
     points = tuple(_point(problem, traced.runs, i) for i in range(len(traced.runs.params)))
     chosen = points[traced.chosen]
-    _refuse_edges(problem, chosen)
     doubts, loss = _doubts(problem, chosen), _loss(problem.world, chosen, goal.seq_len)
     return Frontier(
         problem=problem,
@@ -58,17 +59,19 @@ def _check(goal: Goal, cluster: Cluster) -> None:
         raise ForescaleError("micro_batch sequences of seq_len tokens exceed any batch: lower one of them.")
 
 
-def _refuse_edges(problem: Problem, chosen: Point) -> None:
+def _refuse_edges(problem: Problem, traced: Trace) -> None:
     """A choice at the end of the search is the search's, not the laws'."""
-    if problem.goal.params is None and not LEAST_PARAMS * 1.01 < chosen.params < MOST_PARAMS / 1.01:
+    i = traced.chosen
+    params, least = float(traced.runs.params[i]), float(traced.runs.small_batch_tokens[i])
+    if problem.goal.params is None and not LEAST_PARAMS * 1.01 < params < MOST_PARAMS / 1.01:
         raise ForescaleError(
-            f"the best model lies at the end of the search, {chosen.params:.3g} parameters (from {LEAST_PARAMS:.0e} to "
+            f"the best model lies at the end of the search, {params:.3g} parameters (from {LEAST_PARAMS:.0e} to "
             f"{MOST_PARAMS:.0e}): the laws say nothing useful here; change the goal or fix --params."
         )
-    if chosen.small_batch_tokens < LEAST_TOKENS * 1.01:
+    if least < LEAST_TOKENS * 1.01:
         raise ForescaleError(
-            f"the best run has {chosen.tokens:.3g} tokens, fewer than any that laws were measured on: ask for a lower loss, or "
-            "allow more compute or time."
+            f"the best run has {float(traced.runs.tokens[i]):.3g} tokens, fewer than any that laws were measured on: ask for a "
+            "lower loss, or allow more compute or time."
         )
 
 
@@ -117,7 +120,7 @@ def _times(seconds: float | None, rate: float | None, unit: float) -> float | No
 
 def _value(made: World, params: float, least: float, seq_len: int) -> Value:
     """The law's loss with interval and reason, by the same route as a plan's."""
-    tokens = max(least, float(seq_len))
+    tokens = max(least, float(seq_len), BOUNDS["tokens"][0])
     unique = made.unique_tokens
     work = Workload(
         params=params,

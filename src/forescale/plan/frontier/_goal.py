@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from forescale.errors import ForescaleError
 from forescale.quantities import as_float, positive
 
 LEAST_PARAMS, MOST_PARAMS = 1e6, 1e15  # where runs are looked for
+MOST = {"compute": 1e32, "deadline": 1e12, "inference_tokens": 1e20}  # FLOPs, seconds, tokens
 DEFAULT_WEIGHT = 0.5
 GIVE_ONE = "say what is wanted: --loss, --compute, or --deadline with --devices."
 
@@ -37,8 +39,12 @@ class Goal:
         for name in ("loss", "compute", "deadline", "inference_tokens", "params", "tokens_per_param", "unique_tokens"):
             if (value := getattr(self, name)) is not None:
                 positive(value, name)
-        if isinstance(self.seq_len, bool) or not 2 <= self.seq_len <= 2**24:
-            raise ForescaleError(f"seq_len is the tokens of a sequence, from 2 to 2^24; got {self.seq_len}.")
+        for name, most in MOST.items():
+            if (value := getattr(self, name)) is not None and value > most:
+                raise ForescaleError(f"{name} must be at most {most:.0e}; got {value:.3g}: check the exponent.")
+        length: Any = self.seq_len
+        if isinstance(length, bool) or not isinstance(length, int) or not 2 <= length <= 2**24:
+            raise ForescaleError(f"seq_len is the tokens of a sequence, a whole number from 2 to 2^24; got {length!r}.")
         if self.params is not None and not LEAST_PARAMS <= self.params <= MOST_PARAMS:
             raise ForescaleError(
                 f"params must lie between {LEAST_PARAMS:.0e} and {MOST_PARAMS:.0e}; got {self.params:g}: was a suffix "

@@ -35,10 +35,11 @@ def _loss(problem: Problem, loss: float) -> str:
     """A sentence for a loss that no run of this law reaches, or that any run is below; '' for one within reach."""
     law, goal = problem.world.loss_law, problem.goal
     least = float(problem.world.loss(INFINITY, INFINITY))
+    unique = "" if goal.unique_tokens is None else f", with {humanize(goal.unique_tokens)} unique tokens"
     if loss <= least:
         return (
             f"no run reaches a loss of {loss:g}: the irreducible loss of {law.name} is {least:.4g} "
-            f"({law.formula('loss').unit}); ask for more, or name another law."
+            f"({law.formula('loss').unit}{unique}); ask for more, or name another law."
         )
     params = goal.params or MOST_PARAMS
     if float(problem.world.loss(params, MOST_TOKENS)) > loss:

@@ -176,7 +176,8 @@ def weighted(runs: Runs, objective: Objective) -> Array:
     import numpy as np
 
     parts = zip(objective, (runs.loss, runs.compute, runs.seconds), strict=True)
-    return sum(weight * np.log(value) for weight, value in parts if weight)
+    logs: list[Array] = [weight * np.log(value) for weight, value in parts if weight]
+    return np.sum(logs, axis=0)
 
 
 def _runs(problem: Problem, caps: Caps, params: Array, sequences: Array, floor: Array, least_batch: Array) -> Runs:

@@ -15,6 +15,7 @@ LEVELS = 16
 SPAN = 10.0  # the frontier ends where ten times the least compute is spent, or its worth in loss is given up
 TIE = 0.01  # of the weighted logarithms: below, the lower loss is chosen
 APART = 0.03  # in the logarithm of the first traded quantity: runs nearer than that are one to a reader
+GAIN = 0.01  # in that of the second, where it is compute
 INFINITE = float("inf")
 
 
@@ -152,15 +153,16 @@ def _joined(a: Runs, b: Runs) -> Runs:
 
 
 def thinned(trace: Trace, problem: Problem) -> Trace:
-    """The trace without runs that differ by less than three hundredths from their neighbour; ends and choice stay."""
+    """The trace without runs that hardly differ from their neighbour or hardly gain by it; ends and choice stay."""
     import numpy as np
 
-    first = np.log(_first(problem, trace.runs))
-    last = len(first) - 1
+    first, second = np.log(_first(problem, trace.runs)), np.log(_second(problem, trace.runs))
+    must = {0, trace.chosen, len(first) - 1}
+    gain = GAIN if problem.goal.trade[1] == "compute" else 0.0
     kept: list[int] = []
-    for i in range(last + 1):
-        apart = not kept or first[i] - first[kept[-1]] >= APART
-        near_must = any(0 <= must - i and first[must] - first[i] < APART for must in (trace.chosen, last) if must != i)
-        if i in (0, trace.chosen, last) or (apart and not near_must):
+    for i in range(len(first)):
+        close = [m for m in must if m > i and first[m] - first[i] < APART]
+        apart = not kept or (first[i] - first[kept[-1]] >= APART and second[kept[-1]] - second[i] >= gain)
+        if i in must or (apart and not close):
             kept.append(i)
     return Trace(runs=_only(trace.runs, kept), chosen=kept.index(trace.chosen))
