@@ -17,10 +17,10 @@ from forescale.plan.frontier._values import Doubt, Frontier, OtherSize, Point
 from forescale.plan.frontier._world import LEAST_TOKENS, World, world
 from forescale.recipe import Value
 from forescale.workload import Workload
-from forescale.workload._workload import BOUNDS
 
 Array = Any
 SIZES = (1 / 4, 1 / 2, 2.0, 4.0, 8.0)  # of the chosen model: the other sizes that are shown
+LEAST_WORKLOAD = 1e4  # tokens: a workload has no fewer
 DOUBTS = (0.5, 2.0)  # factors on the critical batch
 
 
@@ -120,7 +120,7 @@ def _times(seconds: float | None, rate: float | None, unit: float) -> float | No
 
 def _value(made: World, params: float, least: float, seq_len: int) -> Value:
     """The law's loss with interval and reason, by the same route as a plan's."""
-    tokens = max(least, float(seq_len), BOUNDS["tokens"][0])
+    tokens = max(least, float(seq_len), LEAST_WORKLOAD)
     unique = made.unique_tokens
     work = Workload(
         params=params,

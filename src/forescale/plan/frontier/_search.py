@@ -15,6 +15,7 @@ Array = Any
 # of a run's own: at a bound that moves with the tokens, the batch would settle the size) to a multiple of its own.
 BATCH_SHARES = (0.1, 10.0)
 MOST_BATCH = 1e14  # tokens
+SEARCH_STEPS = 3  # of Newton
 SLACK = 1e-9  # of a cap, for rounding
 PENALTY = 1e6  # above any logarithm of loss, FLOPs or seconds
 UNREACHABLE = 1e4  # the violation of a loss that no number of tokens reaches; below it, others are finite
@@ -177,7 +178,8 @@ def weighted(runs: Runs, objective: Objective) -> Array:
 
     parts = zip(objective, (runs.loss, runs.compute, runs.seconds), strict=True)
     logs: list[Array] = [weight * np.log(value) for weight, value in parts if weight]
-    return np.sum(logs, axis=0)
+    total: Array = np.sum(logs, axis=0)
+    return total
 
 
 def _runs(problem: Problem, caps: Caps, params: Array, sequences: Array, floor: Array, least_batch: Array) -> Runs:
@@ -206,7 +208,7 @@ def _runs(problem: Problem, caps: Caps, params: Array, sequences: Array, floor: 
     steps = np.maximum(steps, 1)
     tokens = steps * batch
     if floor is None:
-        least = world.small_batch_tokens(params, tokens, batch)
+        least = world.small_batch_tokens(params, tokens, batch, SEARCH_STEPS)
         loss = world.loss(params, least)
         violation = violation + _beyond(loss, loss_cap)
     else:

@@ -15,7 +15,8 @@ Array = Any
 QUANTITIES = ("loss", "critical_batch_tokens")
 DEFAULT_CRITICAL_LAW = "zhang-refit"
 LEAST_TOKENS, MOST_TOKENS = 1e6, 1e20  # where tokens are looked for
-BISECTIONS, NEWTON_STEPS = 50, 4
+BISECTIONS, POLISHES, NEWTON_STEPS = 14, 3, 8
+NUDGE = 1e-4  # of a logarithm, for a slope
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +44,7 @@ class World:
         return _value(formula, x)
 
     def least_tokens(self, params: Array, loss: Array) -> Array:
-        """D_min that reaches the loss, by bisection; infinite where no number of tokens does."""
+        """D_min that reaches the loss, by bisection and then Newton; infinite where no number of tokens does."""
         import numpy as np
 
         params, loss = np.broadcast_arrays(np.asarray(params, dtype=float), np.asarray(loss, dtype=float))
@@ -52,20 +53,25 @@ class World:
             middle = (low + high) / 2
             enough = self.loss(params, np.exp(middle)) <= loss
             low, high = np.where(enough, low, middle), np.where(enough, middle, high)
-        return np.where(self.loss(params, MOST_TOKENS) <= loss, np.exp(high), np.inf)
+        x = (low + high) / 2
+        for _ in range(POLISHES):
+            here, beside = (np.log(self.loss(params, np.exp(x + step))) for step in (0.0, NUDGE))
+            slope = np.minimum((beside - here) / NUDGE, -1e-12)  # a loss falls with tokens, or has no more to give
+            x = np.clip(x - (here - np.log(loss)) / slope, low, high)
+        return np.where(self.loss(params, MOST_TOKENS) <= loss, np.exp(x), np.inf)
 
-    def small_batch_tokens(self, params: Array, tokens: Array, batch: Array) -> Array:
+    def small_batch_tokens(self, params: Array, tokens: Array, batch: Array, steps: int = NEWTON_STEPS) -> Array:
         """D_min of a run of so many tokens at batch B: the inverse of D = D_min (1 + B / B_crit(D_min)), by Newton."""
         import numpy as np
 
         wanted = np.log(tokens)
-        share = 1e-4  # of a nat, for the critical batch's elasticity
-        slope = np.log(self.critical(params, tokens * np.exp(share)) / self.critical(params, tokens)) / share
         x = wanted - np.log1p(batch / self.critical(params, tokens))
-        for _ in range(NEWTON_STEPS):
-            excess = batch / self.critical(params, np.exp(x))
+        for _ in range(steps):
+            critical, beside = (self.critical(params, np.exp(x + step)) for step in (0.0, NUDGE))
+            excess = batch / critical
             miss = x + np.log1p(excess) - wanted
-            x = x - miss / np.maximum(1 - slope * excess / (1 + excess), 0.1)
+            slope = 1 - np.log(beside / critical) / NUDGE * excess / (1 + excess)
+            x = x - miss / np.maximum(slope, 0.1)
         return np.exp(x)
 
     def variables(self, params: Array, tokens: Array) -> dict[str, Array]:
