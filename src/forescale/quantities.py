@@ -1,4 +1,4 @@
-"""Numbers as people write them: `7B`, `1.4T`, `1e22`, `0.5M`; read at the edge, printed at the edge."""
+"""Numbers as people write them: `7B`, `1.4T`, `1e22`, `0.5M`, and times: `30d`, `12h`; read at the edge, printed at the edge."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import math
 import re
 import reprlib
 from numbers import Real
-from typing import NoReturn
 
 from forescale.errors import ForescaleError
 
@@ -31,24 +30,18 @@ def parse_quantity(text: str | float, name: str) -> float:
 
 
 def parse_duration(text: str | float, name: str) -> float:
-    """Read `30d`, `12h`, `1d12h` or plain seconds as seconds; raise `ForescaleError` naming `name`."""
+    """Read `30d`, `12h`, `1d12h` or plain seconds as seconds above zero; raise `ForescaleError` naming `name`."""
     written = str(text).strip().lower()
     parts = _DURATION_PART.findall(written)
-    if "".join(number + unit for number, unit in parts) == written and parts:
-        units = [unit for _, unit in parts]
-        if units == sorted(set(units), key=list(DURATIONS).index):
-            return positive(sum(float(number) * DURATIONS[unit] for number, unit in parts), name)
+    units = [unit for _, unit in parts]
+    longest_first = sorted(set(units), key=list(DURATIONS).index)
     try:
-        return (
-            parse_quantity(text, name)
-            if _NUMBER.fullmatch(written) and not written[-1].isalpha()
-            else _no_time(text, name)
-        )
+        if parts and "".join(map("".join, parts)) == written and units == longest_first:
+            return positive(sum(float(number) * DURATIONS[unit] for number, unit in parts), name)
+        if not written[-1:].isalpha():
+            return parse_quantity(written, name)
     except ForescaleError:
-        return _no_time(text, name)
-
-
-def _no_time(text: object, name: str) -> NoReturn:
+        pass
     raise ForescaleError(
         f"{name} must be a time above zero such as 30d, 12h, 1d12h, 45m or 90s; got {reprlib.repr(str(text))}."
     )
@@ -86,7 +79,8 @@ def humanize(value: float, digits: int = 3) -> str:
 
 def humanize_duration(seconds: float) -> str:
     """Print seconds the way people say them: 5400 is `1.5 h`, 3e6 is `34.7 d`."""
-    for unit, least in (("y", 2 * 365.25 * 86400.0), ("d", 2 * 86400.0), ("h", 3600.0), ("min", 60.0)):
+    year, day, hour, minute = 365.25 * 86400, DURATIONS["d"], DURATIONS["h"], DURATIONS["m"]
+    for unit, size, least in (("y", year, 2 * year), ("d", day, 2 * day), ("h", hour, hour), ("min", minute, minute)):
         if seconds >= least:
-            return f"{seconds / {'y': 365.25 * 86400, 'd': 86400, 'h': 3600, 'min': 60}[unit]:.3g} {unit}"
+            return f"{seconds / size:.3g} {unit}"
     return f"{seconds:.3g} s"

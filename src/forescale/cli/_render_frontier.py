@@ -28,14 +28,14 @@ COLUMNS = (
     Column(name="tokens", justify="right"),
     Column(name="per param", justify="right", drop=1),
     Column(name="batch_tokens", justify="right"),
-    Column(name="/ critical", justify="right", drop=3),
-    Column(name="steps", justify="right", drop=2),
+    Column(name="/ critical", justify="right", drop=5),
+    Column(name="steps", justify="right", drop=3),
 )
-LIFETIME = Column(name="lifetime FLOPs", justify="right", drop=1)
+LIFETIME = Column(name="lifetime FLOPs", justify="right")
 DEVICES = Column(name="devices", justify="right", drop=2)
-COST = Column(name="cost", justify="right", drop=1)
-ENERGY = Column(name="energy", justify="right", drop=4)
-MEASURED = Column(name="measured here?", drop=1)
+COST = Column(name="cost", justify="right")
+ENERGY = Column(name="energy", justify="right")
+MEASURED = Column(name="measured here?", drop=4)
 
 
 def print_json(made: Frontier) -> None:
@@ -241,7 +241,8 @@ def _assumed(value: Value) -> Text:
 
 
 def _print_table(console: Console, columns: Sequence[Column], rows: Sequence[Sequence[str]], title: str) -> None:
-    table, dropped = make_table(console, columns, rows, title=title)
+    table, dropped = make_table(console, columns, rows)
+    console.print(Text(title, style="italic"))  # not the table's own, which would wrap at its width
     console.print(table)
     if dropped:
         console.print(Text(left_out(dropped), style="dim"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
 from itertools import pairwise
 from math import exp, log
 
@@ -22,12 +23,10 @@ MONTH = 30 * 86400.0
 CASES = {
     "loss": (Goal(loss=2.6, seq_len=2048), Cluster()),
     "loss on devices": (Goal(loss=2.4), Cluster(devices=512, step_overhead=0.05)),
-    "loss with a deadline": (Goal(loss=2.3, deadline=6 * 3600), Cluster(devices=256)),
-    "loss and a budget": (Goal(loss=2.4, compute=1e21), Cluster()),
+    "equal": (Goal(loss=2.4), Cluster()),
     "served": (Goal(loss=2.4, inference_tokens=1e12), Cluster(devices=256, price=2.0, watts=700.0)),
     "compute": (Goal(compute=1e21), Cluster()),
     "compute on devices": (Goal(compute=1e22), Cluster(devices=512, micro_batch=2)),
-    "compute served": (Goal(compute=1e22, inference_tokens=1e11), Cluster(devices=512)),
     "deadline": (Goal(deadline=MONTH), Cluster(devices=256, model_parallel=8)),
     "deadline and a budget": (Goal(deadline=MONTH, compute=1e22), Cluster(devices=256)),
     "per step": (Goal(loss=2.6), Cluster(seconds_per_step=1.0)),
@@ -35,18 +34,17 @@ CASES = {
     "fixed ratio": (Goal(loss=2.6, tokens_per_param=30.0), Cluster()),
     "repeated": (Goal(loss=2.6, unique_tokens=2e10), Cluster()),
     "kaplan": (Goal(loss=2.6, laws=("kaplan-loss", "critical_batch_tokens=kaplan")), Cluster(devices=1024)),
-    "hurried": (Goal(loss=2.6, weight=1.0), Cluster()),
-    "thrifty": (Goal(compute=1e21, weight=0.0), Cluster()),
 }
-MADE: dict[str, Frontier] = {}
+
+
+@cache
+def frontier(name: str) -> Frontier:
+    return make_frontier(*CASES[name])
 
 
 @pytest.fixture(params=CASES)
 def made(request: pytest.FixtureRequest) -> Frontier:
-    name = request.param
-    if name not in MADE:
-        MADE[name] = make_frontier(*CASES[name])
-    return MADE[name]
+    return frontier(request.param)
 
 
 def dominated(points: tuple[Point, ...], trade: tuple[str, str]) -> list[Point]:
@@ -67,7 +65,7 @@ def test_no_point_is_dominated(made: Frontier) -> None:
 
 
 def test_a_dominated_point_would_be_seen() -> None:
-    points = make_frontier(*CASES["loss"]).points
+    points = frontier("loss").points
     worse = replace(points[3], seconds=points[3].seconds * 1.5, compute=points[3].compute * 1.01)
     assert dominated((*points, worse), ("seconds", "compute")) == [worse]
 
@@ -79,8 +77,12 @@ def test_the_arithmetic_of_a_point(made: Frontier) -> None:
         assert p.batch_tokens == p.sequences * goal.seq_len
         assert p.compute == pytest.approx(6 * p.params * p.tokens, rel=1e-12)
         assert p.lifetime_compute == pytest.approx(p.compute + 2 * p.params * goal.served, rel=1e-12)
-        assert p.seconds == pytest.approx(p.steps * cluster.step_seconds(p.params, p.sequences, goal.seq_len), rel=1e-12)
-        assert p.tokens == pytest.approx(p.small_batch_tokens * (1 + p.batch_tokens / p.critical_batch_tokens), rel=1e-6)
+        assert p.seconds == pytest.approx(
+            p.steps * cluster.step_seconds(p.params, p.sequences, goal.seq_len), rel=1e-12
+        )
+        assert p.tokens == pytest.approx(
+            p.small_batch_tokens * (1 + p.batch_tokens / p.critical_batch_tokens), rel=1e-6
+        )
         assert p.loss == pytest.approx(float(made.problem.world.loss(p.params, p.small_batch_tokens)), rel=1e-12)
         assert p.loss_low is not None
         assert p.loss_high is not None
@@ -88,8 +90,12 @@ def test_the_arithmetic_of_a_point(made: Frontier) -> None:
         if p.devices is not None:
             assert p.sequences % (p.devices // cluster.model_parallel * cluster.micro_batch) == 0
             assert p.device_seconds == pytest.approx(p.devices * p.seconds)
-            assert p.efficiency == pytest.approx(p.compute / (p.device_seconds * cluster.peak * cluster.utilisation), rel=1e-9)
-        assert p.cost == (None if cluster.price is None else pytest.approx(p.devices * p.seconds / 3600 * cluster.price))
+            assert p.efficiency == pytest.approx(
+                p.compute / (p.device_seconds * cluster.peak * cluster.utilisation), rel=1e-9
+            )
+        assert p.cost == (
+            None if cluster.price is None else pytest.approx(p.devices * p.seconds / 3600 * cluster.price)
+        )
         assert p.joules == (None if cluster.watts is None else pytest.approx(p.devices * p.seconds * cluster.watts))
 
 
@@ -157,14 +163,14 @@ def test_the_choice_for_a_loss_is_that_of_scipy(weight: float) -> None:
 
 def test_at_equal_weight_the_batch_is_critical_and_tokens_are_twice_the_least() -> None:
     # (1 + B / B_crit) (1 + B_crit / B) is least at B = B_crit (McCandlish et al. 2018), where D = 2 D_min.
-    chosen = make_frontier(Goal(loss=2.4)).chosen
+    chosen = frontier("equal").chosen
     assert chosen.batch_tokens == pytest.approx(chosen.critical_batch_tokens, rel=0.05)
     assert chosen.tokens == pytest.approx(2 * chosen.small_batch_tokens, rel=0.03)
 
 
 def test_the_size_at_equal_weight_is_the_closed_form() -> None:
     # At B = B_crit time x compute is as N^2 D_min^(2 - e); with L fixed, alpha A N^-alpha / 2 = beta B D^-beta / (2 - e).
-    chosen = make_frontier(Goal(loss=2.4)).chosen
+    chosen = frontier("equal").chosen
     shares = [
         EPOCH["alpha"] * EPOCH["A"] * chosen.params ** -EPOCH["alpha"] / 2,
         EPOCH["beta"] * EPOCH["B"] * chosen.small_batch_tokens ** -EPOCH["beta"] / (2 - E_CRIT),
@@ -174,7 +180,7 @@ def test_the_size_at_equal_weight_is_the_closed_form() -> None:
 
 @pytest.mark.parametrize("i", [2, 6, 10, 14])
 def test_points_for_a_loss_are_those_of_scipy(i: int) -> None:
-    point = make_frontier(*CASES["loss"]).points[i]
+    point = frontier("loss").points[i]
 
     def compute_within(log_params: float) -> float:
         # Steps in the time there is, S = S_min (1 + B_crit / B), give the batch.
@@ -190,7 +196,7 @@ def test_points_for_a_loss_are_those_of_scipy(i: int) -> None:
 
 @pytest.mark.parametrize("i", [1, 5, 9, 13])
 def test_points_for_a_budget_are_those_of_scipy(i: int) -> None:
-    point = make_frontier(*CASES["compute"]).points[i]
+    point = frontier("compute").points[i]
 
     def loss_within(log_params: float) -> float:
         # The budget gives D, the time gives the steps and so the batch; D_min by bisection on D.
@@ -199,7 +205,9 @@ def test_points_for_a_budget_are_those_of_scipy(i: int) -> None:
         low, high = 0.0, tokens
         for _ in range(100):
             middle = (low + high) / 2
-            low, high = (middle, high) if middle * (1 + tokens / steps / critical_of(middle)) < tokens else (low, middle)
+            low, high = (
+                (middle, high) if middle * (1 + tokens / steps / critical_of(middle)) < tokens else (low, middle)
+            )
         return loss_of(N, low) if low > 0 else 99.0
 
     best = minimize_scalar(loss_within, bounds=(log(2e8), log(6e9)), method="bounded", options={"xatol": 1e-7})
@@ -247,34 +255,34 @@ def test_serving_calls_for_smaller_models_as_scipy_finds() -> None:
 def test_more_devices_are_never_slower() -> None:
     times = [
         make_frontier(Goal(loss=2.3), Cluster(devices=n, step_overhead=0.02)).points[0].seconds
-        for n in (32, 100, 256, 1000, 4096)
+        for n in (32, 100, 256, 2048)
     ]
     assert all(b <= a * (1 + 1e-4) for a, b in pairwise(times))
     assert times[-1] < times[0] / 10
 
 
 def test_more_devices_never_end_higher() -> None:
-    losses = [make_frontier(Goal(deadline=86400.0), Cluster(devices=n)).chosen.loss for n in (8, 64, 512, 4096)]
+    losses = [make_frontier(Goal(deadline=86400.0), Cluster(devices=n)).chosen.loss for n in (8, 64, 4096)]
     assert all(b < a for a, b in pairwise(losses))
 
 
 def test_twice_the_flops_halve_the_time() -> None:
-    for goal in (Goal(loss=2.4), Goal(loss=2.4, inference_tokens=1e12)):
-        slow, fast = (make_frontier(goal, Cluster(devices=256, flops=f)) for f in (500e12, 1000e12))
-        assert [p.seconds / 2 for p in slow.points] == pytest.approx([p.seconds for p in fast.points], rel=1e-9)
-        assert [p.compute for p in slow.points] == pytest.approx([p.compute for p in fast.points], rel=1e-9)
+    goal = Goal(loss=2.4, inference_tokens=1e12)
+    slow, fast = (make_frontier(goal, Cluster(devices=256, flops=f)) for f in (500e12, 1000e12))
+    assert [p.seconds / 2 for p in slow.points] == pytest.approx([p.seconds for p in fast.points], rel=1e-9)
+    assert [p.compute for p in slow.points] == pytest.approx([p.compute for p in fast.points], rel=1e-9)
 
 
 def test_weight_moves_the_choice_along_the_frontier() -> None:
-    chosen = [make_frontier(Goal(loss=2.6, weight=w)).chosen for w in (0.0, 0.25, 0.5, 0.75, 1.0)]
+    chosen = [make_frontier(Goal(loss=2.6, weight=w)).chosen for w in (0.0, 0.5, 1.0)]
     assert all(b.seconds < a.seconds and b.compute > a.compute for a, b in pairwise(chosen))
-    ends = make_frontier(Goal(loss=2.6)).points
+    ends = make_frontier(Goal(loss=2.6, weight=0.5)).points
     assert chosen[0].compute == pytest.approx(ends[-1].compute, rel=5e-3)
     assert chosen[-1].seconds == pytest.approx(ends[0].seconds, rel=5e-3)
 
 
 def test_at_a_budget_the_choice_is_that_of_its_own_loss() -> None:
-    chosen = make_frontier(Goal(compute=1e21)).chosen
+    chosen = frontier("compute").chosen
     again = make_frontier(Goal(loss=chosen.loss)).chosen
     assert again.compute == pytest.approx(chosen.compute, rel=0.15)
     assert again.seconds == pytest.approx(chosen.seconds, rel=0.25)

@@ -58,7 +58,8 @@ def test_small_over_trained_models_lie_on_the_frontier(serial: Frontier) -> None
 
 
 def test_steps_as_the_only_time_give_another_frontier() -> None:
-    # Section 1.5: visibly different. Large, under-trained models are the fastest, and equal weight is near 20.
+    # Section 1.5: visibly different. Large, under-trained models are the fastest, and equal weight is near 20, counting the
+    # tokens that the batch wastes (half of them).
     by_steps = make_frontier(Goal(loss=LOSS, seq_len=2048), Cluster(seconds_per_step=1.0))
     assert by_steps.points[0].params > 3 * by_steps.points[-1].params
     assert by_steps.points[0].tokens_per_param < 10

@@ -27,7 +27,9 @@ def of(critical: str = "zhang-refit", loss: str = "epoch") -> World:
     st.floats(1e8, 1e14),
     st.floats(1e-3, 100),
 )
-def test_small_batch_tokens_invert_the_cost_of_a_batch(critical: str, params: float, least: float, share: float) -> None:
+def test_small_batch_tokens_invert_the_cost_of_a_batch(
+    critical: str, params: float, least: float, share: float
+) -> None:
     made = of(critical)
     N, D_min = np.array(params), np.array(least)
     batch = share * made.critical(N, D_min)

@@ -68,10 +68,10 @@ class World:
         x = wanted - np.log1p(batch / self.critical(params, tokens))
         for _ in range(steps):
             critical, beside = (self.critical(params, np.exp(x + step)) for step in (0.0, NUDGE))
-            excess = batch / critical
-            miss = x + np.log1p(excess) - wanted
-            slope = 1 - np.log(beside / critical) / NUDGE * excess / (1 + excess)
-            x = x - miss / np.maximum(slope, 0.1)
+            miss = x + np.log1p(batch / critical) - wanted
+            slope = 1 - np.log(beside / critical) / NUDGE * batch / (batch + critical)
+            # At a few tokens a law of the loss may ask for more of them the fewer there are: stay above one, below all.
+            x = np.clip(x - miss / np.maximum(slope, 0.1), 0, wanted)
         return np.exp(x)
 
     def variables(self, params: Array, tokens: Array) -> dict[str, Array]:
