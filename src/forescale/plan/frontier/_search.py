@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import Any
 
 from forescale.plan.frontier._cluster import Cluster
 from forescale.plan.frontier._goal import LEAST_PARAMS, MOST_PARAMS, Goal
@@ -178,7 +178,7 @@ def weighted(runs: Runs, objective: Objective) -> Array:
 
     parts = zip(objective, (runs.loss, runs.compute, runs.seconds), strict=True)
     logs: list[Array] = [weight * np.log(value) for weight, value in parts if weight]
-    return cast("Array", np.sum(logs, axis=0))
+    return sum(logs[1:], start=logs[0])
 
 
 def _runs(problem: Problem, caps: Caps, params: Array, sequences: Array, floor: Array, least_batch: Array) -> Runs:
