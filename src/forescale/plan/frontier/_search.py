@@ -169,7 +169,8 @@ def _score(runs: Runs, objective: Objective) -> Array:
     """What to make least: the objective, and far above it the violation."""
     import numpy as np
 
-    return np.where(runs.violation > 0, PENALTY + runs.violation, weighted(runs, objective))
+    value = np.asarray(weighted(runs, objective), dtype=float)
+    return np.where(runs.violation > 0, PENALTY + runs.violation, value)
 
 
 def weighted(runs: Runs, objective: Objective) -> Array:
