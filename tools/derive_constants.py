@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import critical_batch
 import loss_fits
 import loss_transfer
 import numpy as np
@@ -84,12 +85,16 @@ def refits(data: Path) -> Iterator[Derived]:
     yield from _power("step-law-pooled", "batch_tokens", pooled_batch)
     yield from _power("lingle", "learning_rate", optima["learning_rate"])
     yield from _power("lingle", "batch_tokens", optima["batch_tokens"])
+    yield from _power("zhang-refit", "critical_batch_tokens", critical_batch.fit(data), inputs=("tokens",))
 
 
-def _power(name: str, quantity: str, fit: tuple[Any, Any]) -> Iterator[Derived]:
+INPUTS = ("params", "tokens", "active_share")
+
+
+def _power(name: str, quantity: str, fit: tuple[Any, Any], inputs: tuple[str, ...] = INPUTS) -> Iterator[Derived]:
     theta, covariance = fit
     table = f"predicts.{quantity}"
-    exponents = dict(zip(("params", "tokens", "active_share"), map(float, theta[1:]), strict=False))
+    exponents = dict(zip(inputs, map(float, theta[1:]), strict=False))
     yield Derived(law=name, table=table, key="constants", value={"coefficient": float(np.exp(theta[0]))})
     yield Derived(law=name, table=table, key="exponents", value=exponents)
     yield _covariance(name, table, covariance)

@@ -10,7 +10,7 @@ from typing import Any
 
 CLI = Path(__file__).parents[2] / "src" / "forescale" / "cli"
 PAGE = "reference/cli.md"
-COMMANDS = ("plan", "score", "fit", "laws")
+COMMANDS = ("plan", "frontier", "score", "fit", "laws")
 
 
 def page() -> str:

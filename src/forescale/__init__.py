@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from forescale.plan import Request as Request
     from forescale.plan import make_plan as make_plan
     from forescale.plan.export import export as export
+    from forescale.plan.frontier import Cluster as Cluster
+    from forescale.plan.frontier import Goal as Goal
+    from forescale.plan.frontier import make_frontier as make_frontier
     from forescale.recipe import Recipe as Recipe
     from forescale.recipe import Value as Value
     from forescale.runs import read_runs as read_runs
@@ -28,7 +31,9 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "Cluster": "forescale.plan.frontier",
     "ForescaleError": "forescale.errors",
+    "Goal": "forescale.plan.frontier",
     "Law": "forescale.laws",
     "Plan": "forescale.plan",
     "Recipe": "forescale.recipe",
@@ -39,6 +44,7 @@ _HOMES = {
     "export": "forescale.plan.export",
     "fit_law": "forescale.fit",
     "law": "forescale.laws",
+    "make_frontier": "forescale.plan.frontier",
     "make_plan": "forescale.plan",
     "read_runs": "forescale.runs",
     "save_law": "forescale.laws",
@@ -46,7 +52,9 @@ _HOMES = {
 }
 
 __all__ = [
+    "Cluster",
     "ForescaleError",
+    "Goal",
     "Law",
     "Plan",
     "Recipe",
@@ -57,6 +65,7 @@ __all__ = [
     "export",
     "fit_law",
     "law",
+    "make_frontier",
     "make_plan",
     "read_runs",
     "save_law",

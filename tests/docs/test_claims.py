@@ -64,3 +64,16 @@ def test_landscape() -> None:
         ("the pooled refit {:.3f} and {:.3f}", sweeps["moe"]["step-law-pooled"]),
     ):
         assert text.format(row["expected"], row["measured"]) in " ".join(README.split())
+
+
+def test_frontier() -> None:
+    page = (ROOT / "docs" / "concepts" / "frontier.md").read_text(encoding="utf-8")
+    measured = results("frontier")["power_lines"]
+    assert "| " + " | ".join(f"{ratio:.1f}" for ratio in measured["cheapest"].values()) + " |" in page
+    for by_law in measured["equal_weight"].values():
+        cells = [f"{c['tokens_per_param']:.0f} ({c['small_batch_tokens_per_param']:.0f})" for c in by_law.values()]
+        assert "| " + " | ".join(cells) + " |" in page
+    for time in ("unlimited devices", "64 devices"):
+        assert all(not c["sizes_under_20_that_are_not"] for c in measured["equal_weight"][time].values())
+    assert results("frontier")["compute_over_peer_minus_1"]["most"] < 1e-3
+    assert results("frontier")["cpu_seconds"]["process"] < 1

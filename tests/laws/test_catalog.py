@@ -19,7 +19,7 @@ REQUIRED = {
     "kaplan", "kaplan-loss", "linear-batch", "ling-moe", "lingle", "marin-adamh", "marin-cbs", "marin-muonh", "minicpm",
     "mm1", "muennighoff", "porian", "power-lines", "schaipp", "scion", "skaling", "skaling-step", "small-batch-beta2",
     "sparse-t5", "sparse-vit", "square-root-batch", "step-law", "step-law-moe", "step-law-pooled", "steplaw-refit",
-    "zhang-cbs", "zhou-2026",
+    "zhang-cbs", "zhang-refit", "zhou-2026",
 }  # fmt: skip
 
 

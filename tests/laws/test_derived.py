@@ -3,19 +3,21 @@ from __future__ import annotations
 import csv
 import re
 import sys
-from math import log2
+from math import log, log2
 from pathlib import Path
 from statistics import geometric_mean
 
 import numpy as np
 import polars as pl
 import pytest
+from scipy.optimize import least_squares
 
 from forescale.laws import Law, law
 from forescale.laws._families import FAMILIES
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tools"))
 
+import critical_batch
 import derive_constants
 import labs
 import loss_fits
@@ -296,3 +298,24 @@ def test_zhang_units_agree_with_the_authors_table(data: Path) -> None:
         a, b = np.linalg.lstsq(design / steps[:, None], np.ones_like(steps))[0]
         critical = (1.2 * (256 * a + b) - b) / a
         assert law("zhang-cbs").predict("critical_batch_tokens", params=N) == pytest.approx(512 * critical, rel=0.05)
+
+
+def test_critical_batches_by_a_second_route(data: Path) -> None:
+    # Least squares of ln D_B in (ln D_min, ln B_crit) by scipy instead of the linear form; both have relative errors.
+    table = pl.read_csv(data / "critical-batch-size" / "steps_to_goal.csv")
+    sizes = table["model_size"].unique(maintain_order=True)
+    for size, optimum in zip(sizes, critical_batch.optima(data), strict=True):
+        runs = table.filter(model_size=size)
+        B, D = (runs[name].to_numpy() for name in ("batch_size_sequences", "tokens_to_goal"))
+
+        def misfit(theta: np.ndarray, B: np.ndarray = B, D: np.ndarray = D) -> np.ndarray:
+            return np.log(D) - theta[0] - np.log1p(512 * B / np.exp(theta[1]))
+
+        assert optimum == pytest.approx(least_squares(misfit, [log(D.min()), log(2e6)]).x, abs=0.015)
+
+
+def test_power_lines_unverified_constant_agrees_with_other_data(data: Path) -> None:
+    # The recalled 0.0471 (facts/timescale-schedule-parametrization.md 1.2) against the measured pairs: the note of zhang-refit.
+    tokens, critical = np.exp(critical_batch.optima(data)).T
+    ratio = critical / law("power-lines").predict("critical_batch_tokens", tokens=tokens)
+    assert ratio == pytest.approx([0.70, 0.76, 0.89, 1.01, 0.98], abs=0.006)

@@ -1,4 +1,4 @@
-"""The command line: `forescale plan`, `forescale score`, `forescale fit`, `forescale laws`."""
+"""The command line: `forescale plan`, `forescale frontier`, `forescale score`, `forescale fit`, `forescale laws`."""
 
 from __future__ import annotations
 

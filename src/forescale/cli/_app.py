@@ -5,6 +5,7 @@ from __future__ import annotations
 from cyclopts import App, CycloptsError
 
 from forescale.cli._fit import fit
+from forescale.cli._frontier import frontier
 from forescale.cli._laws import laws
 from forescale.cli._plan import plan
 from forescale.cli._score import score
@@ -22,7 +23,7 @@ def app() -> App:
         print_error=False,
         result_action="return_none",
     )
-    for command in (plan, score, fit, suggest, laws):
+    for command in (plan, score, fit, suggest, frontier, laws):
         root.command(command)
     return root
 

@@ -24,12 +24,12 @@ def new_axes(width: float, height: float) -> Axes:
     return figure.add_subplot()
 
 
-def legend_below(axes: Any, entries: Sequence[tuple[Any, str]], inches: float) -> None:
+def legend_below(axes: Any, entries: Sequence[tuple[Any, str]], inches: float, columns: int = 2) -> None:
     """A legend of (handle, text) entries under the axes, `inches` below them."""
     from matplotlib.transforms import ScaledTranslation
 
     below = axes.transAxes + ScaledTranslation(0, -inches, axes.figure.dpi_scale_trans)
-    axes.legend(*zip(*entries, strict=True), bbox_to_anchor=(0, 0), bbox_transform=below, **LEGEND)
+    axes.legend(*zip(*entries, strict=True), bbox_to_anchor=(0, 0), bbox_transform=below, **LEGEND | {"ncols": columns})
 
 
 def label_in_margin(axes: Any, labels: Sequence[tuple[str, tuple[float, float] | None]]) -> None:
