@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from forescale.cli._options import Flag
 from forescale.cli._outputs import check_destinations
 from forescale.errors import ForescaleError
 
@@ -25,6 +26,7 @@ def fit(
     json: bool = False,
     protocol: str = "auto",
     loss_law: str | None = None,
+    surface: Flag = False,
     over: str = "cells",
     bootstraps: int = 1000,
     columns: str | None = None,
@@ -52,6 +54,9 @@ def fit(
     loss_law
         Fit a law of the loss instead, in this form: chinchilla, skaling, farseer, kaplan, gadre, sparse, muennighoff or moe.
         Needs loss, and parameters and tokens as the form takes them; no learning rate or batch.
+    surface
+        Fit one surface of the loss over parameters, tokens, learning rate and batch instead: it predicts any setting's loss
+        and gap. --out writes it to a .toml file that forescale score --surface reads.
     over
         What the bootstrap resamples: cells, or points as Step Law's authors do (the intervals are then too narrow).
     bootstraps
@@ -67,6 +72,13 @@ def fit(
     from forescale.runs import parse_columns, read_runs
 
     _check(out, runs)
+    if surface:
+        from forescale.cli._surface import fit_and_print
+
+        _refuse_with_surface(protocol, over, loss_law, bootstraps)
+        table = read_runs(runs, columns=parse_columns(columns) if columns is not None else None, seq_len=seq_len)
+        fit_and_print(table, out, json=json, seed=seed)
+        return
     if loss_law is not None:
         from forescale.cli._fit_loss import fit_loss
 
@@ -100,6 +112,18 @@ def _refuse_unused(protocol: str, over: str, seq_len: int | None) -> None:
     given = {"--protocol": protocol != "auto", "--over": over != "cells", "--seq-len": seq_len is not None}
     if unused := [option for option, changed in given.items() if changed]:
         raise ForescaleError(f"--loss-law takes no {' and no '.join(unused)}: leave it out.")
+
+
+def _refuse_with_surface(protocol: str, over: str, loss_law: str | None, bootstraps: int) -> None:
+    """A surface is one fit of all losses, with intervals in closed form."""
+    given = {
+        "--protocol": protocol != "auto",
+        "--over": over != "cells",
+        "--loss-law": loss_law is not None,
+        "--bootstraps": bootstraps != 1000,
+    }
+    if unused := [option for option, changed in given.items() if changed]:
+        raise ForescaleError(f"--surface takes no {' and no '.join(unused)}: leave it out.")
 
 
 def _print(fitted: FittedLaw) -> None:

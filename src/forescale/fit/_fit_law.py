@@ -162,7 +162,7 @@ def _law(
         source=Source(
             paper=f"own fit to {runs.source}",
             reference=f"sha256:{data_hash(runs)}",
-            place=f"forescale fit, {_versions()}",
+            place=f"forescale fit, {versions()}",
             evidence="computed",
         ),
         experts=_experts(problem),
@@ -189,7 +189,8 @@ def data_hash(runs: Runs) -> str:
     return hashlib.sha256(np.ascontiguousarray(table, dtype="<f8").tobytes()).hexdigest()
 
 
-def _versions() -> str:
+def versions() -> str:
+    """The versions that fitted a law, for its source."""
     import numpy as np
     import polars as pl
 

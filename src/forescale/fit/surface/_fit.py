@@ -18,7 +18,11 @@ if TYPE_CHECKING:
 
 NOISE = 0.003  # of ln loss: runs repeat and the formula holds to about this near the optimum (facts: 0.10 to 0.17 %)
 FAR_NOISE = 0.05  # of the gap: runs far from the optimum scatter more
-CELL = 0.003  # of ln loss: what the runs of one cell have in common beyond the formula
+CELL = 0.003  # of ln loss: what the runs of one cell have in common beyond the formula; then set by cells left out
+LEAST_CELL, MOST_CELL = 0.0015, 0.03
+NEAR = 0.05  # of ln loss: the runs by which a cell's level is judged
+OPTIMUM = 0.08  # of ln lr and ln B: a cell's optimum about the law (Lingle's refit: 0.17 octaves, facts 2.5)
+RATE_AT, BATCH_AT = NAMES.index("log_rate"), NAMES.index("log_batch")
 DELTA = 2.0  # standard deviations: beyond, a run (or a prior) pulls no harder
 STARTS = 4
 SPREAD = 0.3  # of the priors' deviations, between starts
@@ -47,72 +51,112 @@ class Slopes:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Posterior:
-    """ln loss of each run over its noise, then each parameter over its prior's deviation; parameters end in cells."""
+    """ln loss of each run over its noise, then each parameter over its prior's deviation.
+
+    A parameter vector is the surface's, then what each cell adds to its level, its best ln lr and its best ln B.
+    """
 
     points: Array
     member: Array  # (cells, n): 1 where a run is of a cell
     noise: Array
-    spread: Array  # of parameters and of the cells' shifts
+    spread: Array  # of all parameters
 
     def value(self, theta: Array) -> Array:
         """Residual units: (R, n + P)."""
-        import numpy as np
-
-        at = evaluate(theta[:, :SIZE], self.points)
-        value = at.log_level + at.log_gap + theta[:, SIZE:] @ self.member
-        return np.concatenate([value / self.noise, theta / self.spread], axis=1)
+        return self._parts(theta, gradient=False)[0]
 
     def parts(self, theta: Array) -> Slopes:
         """The same with derivatives."""
         import numpy as np
 
-        at = evaluate(theta[:, :SIZE], self.points, gradient=True)
-        assert at.gradient is not None
-        value = at.log_level + at.log_gap + theta[:, SIZE:] @ self.member
-        runs = len(self.noise)
+        value, by_surface = self._parts(theta, gradient=True)
+        assert by_surface is not None
+        runs, cells = len(self.noise), len(self.member)
         slopes = np.zeros((*theta.shape, runs + theta.shape[1]))
-        slopes[:, :SIZE, :runs] = at.gradient / self.noise
-        slopes[:, SIZE:, :runs] = self.member / self.noise
+        slopes[:, :SIZE, :runs] = by_surface / self.noise
+        for i, row in enumerate((None, RATE_AT, BATCH_AT)):
+            at = SIZE + i * cells
+            each = 1.0 if row is None else by_surface[:, row : row + 1]
+            slopes[:, at : at + cells, :runs] = self.member * each / self.noise
         slopes[:, :, runs:] = np.diag(1 / self.spread)
-        return Slopes(value=np.concatenate([value / self.noise, theta / self.spread], axis=1), slopes=slopes)
+        return Slopes(value=value, slopes=slopes)
+
+    def _parts(self, theta: Array, *, gradient: bool) -> tuple[Array, Array | None]:
+        import numpy as np
+
+        level, rate, batch = (part @ self.member for part in np.split(theta[:, SIZE:], 3, axis=1))
+        at = evaluate(theta[:, :SIZE], self.points, moved=(rate, batch), gradient=gradient)
+        value = at.log_level + at.log_gap + level
+        return np.concatenate([value / self.noise, theta / self.spread], axis=1), at.gradient
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Solution:
-    """The fit of all cells, its covariance (held coefficients have none), and the fits without each cell."""
+    """The fit of all cells, its covariance (of held coefficients too: their priors), and the fits without each cell."""
 
     theta: Array  # (P,)
     covariance: Array  # (P, P)
     noise_scale: float  # the runs' noise in units of what was assumed
+    cell_error: float  # of ln loss: what a new cell is off by, beyond the covariance
+    inflation: float  # by which errors on cells left out exceed the intervals' first reading
     cost: float
     left_out: Array  # (cells, P)
 
 
 def solve(sweep: Sweep, *, seed: int = 0) -> Solution:
-    """Fit all cells from several starts, set the noise by the residuals, fit again, then leave each cell out."""
+    """Fit all cells from several starts; set the noise by the residuals and the cells' error by leaving each one out."""
     import numpy as np
 
     means, spread = prior(sweep.reference.params, sweep.reference.tokens)
     free = np.array([name not in sweep.held for name in NAMES])
-    model, y = _posterior(sweep, means, spread, 1.0)
-    size = len(model.spread)
+    first = make_problem(sweep, means, spread, free)
     rng = np.random.default_rng(seed)
-    moves = rng.normal(size=(STARTS, SIZE)) * SPREAD * spread * free
-    moves[0] = 0.0
-    start = np.zeros((STARTS, size))
-    start[:, :SIZE] = means + moves
-    moving = np.concatenate([free, np.ones(size - SIZE, dtype=bool)])
-    theta, _ = _best(model, y, start, moving)
-    scale = _noise_scale(model, y, theta)
-    model, y = _posterior(sweep, means, spread, scale)
-    theta, cost = _best(model, y, theta[None], moving)
+    start = np.zeros((STARTS, len(first.free)))
+    start[:, :SIZE] = (
+        means + rng.normal(size=(STARTS, SIZE)) * SPREAD * spread * free * (np.arange(STARTS) > 0)[:, None]
+    )
+    theta, _ = first.best(start)
+    scale = first.noise_scale(theta)
+    second = make_problem(sweep, means, spread, free, scale=scale)
+    theta, _ = second.best(theta[None])
+    bias, spare = _misses(second, theta, second.left_out(theta))
+    cell = float(np.clip(np.sqrt(max(np.mean(bias**2) - spare.mean(), 0.0)), LEAST_CELL, MOST_CELL))
+    last = make_problem(sweep, means, spread, free, scale=scale, cell=cell)
+    theta, cost = last.best(theta[None])
+    left_out = last.left_out(theta)
+    bias, spare = _misses(last, theta, left_out)
     return Solution(
         theta=theta[:SIZE],
-        covariance=_covariance(model, y, theta, moving),
+        covariance=last.covariance(theta),
         noise_scale=scale,
+        cell_error=cell,
+        inflation=max(1.0, float(np.sqrt(np.mean(bias**2 / (spare + cell**2))))),
         cost=cost,
-        left_out=_left_out(model, y, theta, moving),
+        left_out=left_out,
     )
+
+
+def _misses(problem: Problem, theta: Array, left_out: Array) -> tuple[Array, Array]:
+    """Of each cell the median miss of the fit without it, near its lowest loss, and the variance expected there."""
+    import numpy as np
+
+    model = problem.model
+    without = evaluate(left_out, model.points)
+    variance = spread_at(theta[:SIZE], problem.covariance(theta), model.points)
+    miss = problem.log_loss - without.log_level - without.log_gap
+    chosen = [(row > 0) & (problem.log_gap < NEAR) for row in model.member]
+    bias = [np.median(miss[i, k]) for i, k in enumerate(chosen)]
+    return np.array(bias), np.array([np.median(variance[k]) for k in chosen])
+
+
+def spread_at(theta: Array, covariance: Array, points: Array) -> Array:
+    """Variance of ln loss at points (5, n) by the parameters' covariance and the scatter of a cell's optimum."""
+    import numpy as np
+
+    slopes = evaluate(theta[None], points, gradient=True).gradient
+    assert slopes is not None
+    known = np.einsum("pn,pq,qn->n", slopes[0], covariance, slopes[0])
+    return known + OPTIMUM**2 * (slopes[0, RATE_AT] ** 2 + slopes[0, BATCH_AT] ** 2)
 
 
 def noise(log_gap: Array) -> Array:
@@ -122,68 +166,78 @@ def noise(log_gap: Array) -> Array:
     return np.hypot(NOISE, FAR_NOISE * log_gap)
 
 
-def _posterior(sweep: Sweep, means: Array, spread: Array, scale: float) -> tuple[Posterior, Array]:
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Problem:
+    """A posterior with what it is compared to: residuals are `model.value(theta) - y`."""
+
+    model: Posterior
+    y: Array
+    log_loss: Array
+    log_gap: Array
+    free: NDArray[np.bool_]
+
+    def minimise(self, start: Array, weights: Array, tolerance: float) -> tuple[Array, Array]:
+        """Parameter vectors and costs from `start` (R, P), each under its own weights (R, n + P)."""
+        import numpy as np
+
+        free = np.tile(self.free, (len(start), 1))
+        return minimise(self.model, self.y, start, weights, DELTA, free=free, tolerance=tolerance)
+
+    def best(self, start: Array) -> tuple[Array, float]:
+        """The best parameter vector from several starts, and its cost."""
+        import numpy as np
+
+        theta, costs = self.minimise(start, np.ones((len(start), len(self.y))), 1e-10)
+        return theta[costs.argmin()], float(costs.min())
+
+    def left_out(self, theta: Array) -> Array:
+        """Parameters fitted without each cell, from the fit of all: (cells, P)."""
+        import numpy as np
+
+        weights = np.ones((len(self.model.member), len(self.y)))
+        weights[:, : len(self.log_loss)] -= self.model.member
+        step = max(1, BATCH // (len(self.y) * len(theta)))
+        parts = np.split(weights, range(step, len(weights), step))
+        return np.concatenate([self.minimise(np.tile(theta, (len(w), 1)), w, 1e-7)[0][:, :SIZE] for w in parts])
+
+    def noise_scale(self, theta: Array) -> float:
+        """Median absolute residual of the runs over that of normal ones, within bounds."""
+        import numpy as np
+
+        runs = len(self.log_loss)
+        residual = (self.model.value(theta[None])[0] - self.y)[:runs]
+        spare = max(1 - float(self.free.sum()) / runs, 0.25)  # a fit with few runs to spare flatters itself
+        return float(np.clip(1.4826 * np.median(np.abs(residual)) / np.sqrt(spare), LEAST_SCALE, MOST_SCALE))
+
+    def covariance(self, theta: Array) -> Array:
+        """Inverse of the reweighted Gauss-Newton matrix over all parameters, without the cells' rows."""
+        import numpy as np
+
+        parts = self.model.parts(theta[None])
+        weights = np.minimum(1.0, DELTA / np.maximum(np.abs(parts.value - self.y), 1e-300))
+        found: Array = np.asarray(np.linalg.inv(parts.gram(weights)[0]), dtype=float)[:SIZE, :SIZE]
+        return (found + found.T) / 2
+
+
+def make_problem(
+    sweep: Sweep, means: Array, spread: Array, free: NDArray[np.bool_], *, scale: float = 1.0, cell: float = CELL
+) -> Problem:
+    """The sweep's posterior under noise `scale` times the assumed one and cells off by `cell`; `free` may move."""
     import numpy as np
 
     used = sweep.trained
-    cells, cell = np.unique(sweep.cell[used], return_inverse=True)
+    cells, number = np.unique(sweep.cell[used], return_inverse=True)
     model = Posterior(
         points=sweep.points[:, used],
-        member=(np.arange(len(cells))[:, None] == cell).astype(float),
+        member=(np.arange(len(cells))[:, None] == number).astype(float),
         noise=noise(sweep.log_gap[used]) * scale,
-        spread=np.concatenate([spread, np.full(len(cells), CELL)]),
+        spread=np.concatenate([spread, np.full(len(cells), cell), np.full(2 * len(cells), OPTIMUM)]),
     )
-    believed = np.concatenate([means, np.zeros(len(cells))]) / model.spread
-    return model, np.concatenate([sweep.log_loss[used] / model.noise, believed])
-
-
-def _best(model: Posterior, y: Array, start: Array, moving: NDArray[np.bool_]) -> tuple[Array, float]:
-    import numpy as np
-
-    weights, free = np.ones((len(start), len(y))), np.tile(moving, (len(start), 1))
-    theta, costs = minimise(model, y, start, weights, DELTA, free=free, tolerance=1e-10)
-    return theta[costs.argmin()], float(costs.min())
-
-
-def _noise_scale(model: Posterior, y: Array, theta: Array) -> float:
-    """Median absolute residual over what a normal one would have, within bounds."""
-    import numpy as np
-
-    residual = (model.value(theta[None])[0] - y)[: len(model.noise)]
-    spare = max(1 - float(len(theta)) / len(residual), 0.25)  # a fit with few runs to spare flatters itself
-    return float(np.clip(1.4826 * np.median(np.abs(residual)) / np.sqrt(spare), LEAST_SCALE, MOST_SCALE))
-
-
-def _covariance(model: Posterior, y: Array, theta: Array, moving: NDArray[np.bool_]) -> Array:
-    """Inverse of the reweighted Gauss-Newton matrix, cells' shifts included and then left out."""
-    import numpy as np
-
-    parts = model.parts(theta[None])
-    weights = np.minimum(1.0, DELTA / np.maximum(np.abs(parts.value - y), 1e-300))
-    system = parts.gram(weights)[0]
-    full = np.zeros_like(system)
-    full[np.ix_(moving, moving)] = np.linalg.inv(system[np.ix_(moving, moving)])
-    return full[:SIZE, :SIZE]
-
-
-def _left_out(model: Posterior, y: Array, theta: Array, moving: NDArray[np.bool_]) -> Array:
-    """Parameters fitted without each cell, from the fit of all."""
-    import numpy as np
-
-    runs = len(model.noise)
-    weights = np.ones((len(model.member), len(y)))
-    weights[:, :runs] -= model.member
-    step = max(1, BATCH // (len(y) * len(theta)))
-    found = [
-        minimise(
-            model,
-            y,
-            np.tile(theta, (len(part), 1)),
-            part,
-            DELTA,
-            free=np.tile(moving, (len(part), 1)),
-            tolerance=1e-7,
-        )[0]
-        for part in np.split(weights, range(step, len(weights), step))
-    ]
-    return np.concatenate(found)[:, :SIZE]
+    believed = np.concatenate([means, np.zeros(3 * len(cells))]) / model.spread
+    return Problem(
+        model=model,
+        y=np.concatenate([sweep.log_loss[used] / model.noise, believed]),
+        log_loss=sweep.log_loss[used],
+        log_gap=sweep.log_gap[used],
+        free=np.concatenate([free, np.ones(3 * len(cells), dtype=bool)]),
+    )

@@ -40,15 +40,18 @@ class At:
     gradient: Array | None  # of ln loss, (R, P, n)
 
 
-def evaluate(theta: Array, points: Array, *, gradient: bool = False) -> At:
-    """Evaluate the surface at `points`: rows ln lr, ln B, ln N, ln D in reference units, and ln(Na / N)."""
+def evaluate(theta: Array, points: Array, *, moved: tuple[Array, Array] | None = None, gradient: bool = False) -> At:
+    """Evaluate the surface at `points`: rows ln lr, ln B, ln N, ln D in reference units, and ln(Na / N).
+
+    `moved` shifts the optimum of each point (R, n), in ln lr and ln B.
+    """
     import numpy as np
 
     t: dict[str, Any] = {name: theta[:, i, None] for i, name in enumerate(NAMES)}
     slopes = np.zeros((len(theta), SIZE, points.shape[1])) if gradient else None
     with np.errstate(over="ignore"):
         level = _level(t, points, slopes)
-        gap = _gap(t, theta, points, slopes)
+        gap = _gap(t, theta, points, moved or (np.zeros(1), np.zeros(1)), slopes)
     return At(log_level=level, log_gap=gap, gradient=slopes)
 
 
@@ -69,12 +72,12 @@ def _level(t: dict[str, Any], points: Array, slopes: Array | None) -> Array:
     return np.log(total)
 
 
-def _gap(t: dict[str, Any], theta: Array, points: Array, slopes: Array | None) -> Array:
+def _gap(t: dict[str, Any], theta: Array, points: Array, moved: tuple[Array, Array], slopes: Array | None) -> Array:
     import numpy as np
 
     x, y, n, d, a = points
-    u = x - (t["log_rate"] + t["rate_params"] * n + t["rate_tokens"] * d + t["rate_active"] * a)
-    v = y - (t["log_batch"] + t["batch_params"] * n + t["batch_tokens"] * d + t["batch_active"] * a)
+    u = x - moved[0] - (t["log_rate"] + t["rate_params"] * n + t["rate_tokens"] * d + t["rate_active"] * a)
+    v = y - moved[1] - (t["log_batch"] + t["batch_params"] * n + t["batch_tokens"] * d + t["batch_active"] * a)
     shape = theta[:, SIZE - len(SHAPE) :].reshape(-1, 3, TERMS)
     along_rate, along_batch = shape[:, 1, :, None], shape[:, 2, :, None]
     s = along_rate * u[:, None] + along_batch * v[:, None]

@@ -34,7 +34,7 @@ class Reference:
     def points(
         self, params: Array, tokens: Array, learning_rate: Array, batch_tokens: Array, active_params: Array
     ) -> Array:
-        """ln lr, ln B, ln N and ln D in these units, and ln(Na / N): (5, n)."""
+        """Logarithms of lr, B, N and D in these units, and ln(Na / N): (5, n)."""
         import numpy as np
 
         pairs = (
