@@ -19,12 +19,13 @@ if TYPE_CHECKING:
 NOISE = 0.003  # of ln loss: runs repeat and the formula holds to about this near the optimum (facts: 0.10 to 0.17 %)
 FAR_NOISE = 0.05  # of the gap: runs far from the optimum scatter more
 CELL = 0.003  # of ln loss: what the runs of one cell have in common beyond the formula; then set by cells left out
-LEAST_CELL, MOST_CELL = 0.0015, 0.03
+LEAST_CELL, MOST_CELL = 0.002, 0.03
 NEAR = 0.05  # of ln loss: the runs by which a cell's level is judged
 OPTIMUM = 0.08  # of ln lr and ln B: a cell's optimum about the law (Lingle's refit: 0.17 octaves, facts 2.5)
 RATE_AT, BATCH_AT = NAMES.index("log_rate"), NAMES.index("log_batch")
 DELTA = 2.0  # standard deviations: beyond, a run (or a prior) pulls no harder
-STARTS = 4
+STARTS = 3
+FOLDS = 16  # at most: with more cells than this, several are left out together
 SPREAD = 0.3  # of the priors' deviations, between starts
 BATCH = 20_000_000  # numbers that the derivatives of one batch of fits may hold
 LEAST_SCALE, MOST_SCALE = 0.3, 30.0
@@ -32,18 +33,26 @@ LEAST_SCALE, MOST_SCALE = 0.3, 30.0
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Slopes:
-    """A model's value (R, n) and derivatives (R, P, n), as the robust minimiser wants them."""
+    """A model's value (R, n + P), as the robust minimiser wants it; derivatives of its runs (R, P, n), 1 / prior's width."""
 
     value: Array
-    slopes: Array
+    runs: Array
+    priors: Array  # (P,): a parameter's row depends on it alone
 
     def pull(self, v: Array) -> Array:
-        """Sum of v (R, n) times the gradients: (R, P)."""
-        return (self.slopes @ v[:, :, None])[:, :, 0]
+        """Sum of v (R, n + P) times the gradients: (R, P)."""
+        n = self.runs.shape[2]
+        return (self.runs @ v[:, :n, None])[:, :, 0] + v[:, n:] * self.priors
 
     def gram(self, v: Array) -> Array:
-        """Sum of v (R, n) times the gradients' outer products: (R, P, P)."""
-        return (self.slopes * v[:, None]) @ self.slopes.transpose(0, 2, 1)
+        """Sum of v (R, n + P) times the gradients' outer products: (R, P, P)."""
+        import numpy as np
+
+        n = self.runs.shape[2]
+        made = (self.runs * v[:, None, :n]) @ self.runs.transpose(0, 2, 1)
+        at = np.arange(len(self.priors))
+        made[:, at, at] += v[:, n:] * self.priors**2
+        return made
 
     def curve(self, v: Array) -> None:
         """The second derivatives are left out: Gauss and Newton's step converges in some ten rounds."""
@@ -72,14 +81,13 @@ class Posterior:
         value, by_surface = self._parts(theta, gradient=True)
         assert by_surface is not None
         runs, cells = len(self.noise), len(self.member)
-        slopes = np.zeros((*theta.shape, runs + theta.shape[1]))
-        slopes[:, :SIZE, :runs] = by_surface / self.noise
+        slopes = np.zeros((*theta.shape, runs))
+        slopes[:, :SIZE] = by_surface / self.noise
         for i, row in enumerate((None, RATE_AT, BATCH_AT)):
             at = SIZE + i * cells
             each = 1.0 if row is None else by_surface[:, row : row + 1]
-            slopes[:, at : at + cells, :runs] = self.member * each / self.noise
-        slopes[:, :, runs:] = np.diag(1 / self.spread)
-        return Slopes(value=value, slopes=slopes)
+            slopes[:, at : at + cells] = self.member * each / self.noise
+        return Slopes(value=value, runs=slopes, priors=1 / self.spread)
 
     def _parts(self, theta: Array, *, gradient: bool) -> tuple[Array, Array | None]:
         import numpy as np
@@ -191,14 +199,18 @@ class Problem:
         return theta[costs.argmin()], float(costs.min())
 
     def left_out(self, theta: Array) -> Array:
-        """Parameters fitted without each cell, from the fit of all: (cells, P)."""
+        """Parameters for each cell fitted without it, from the fit of all: (cells, P); many cells go by turns."""
         import numpy as np
 
-        weights = np.ones((len(self.model.member), len(self.y)))
-        weights[:, : len(self.log_loss)] -= self.model.member
+        cells = len(self.model.member)
+        fold = np.arange(cells) % FOLDS
+        weights = np.ones((min(cells, FOLDS), len(self.y)))
+        for i, row in enumerate(self.model.member):
+            weights[fold[i], : len(self.log_loss)] -= row
         step = max(1, BATCH // (len(self.y) * len(theta)))
         parts = np.split(weights, range(step, len(weights), step))
-        return np.concatenate([self.minimise(np.tile(theta, (len(w), 1)), w, 1e-7)[0][:, :SIZE] for w in parts])
+        found = [self.minimise(np.tile(theta, (len(w), 1)), w, 1e-7)[0][:, :SIZE] for w in parts]
+        return np.concatenate(found)[fold]
 
     def noise_scale(self, theta: Array) -> float:
         """Median absolute residual of the runs over that of normal ones, within bounds."""

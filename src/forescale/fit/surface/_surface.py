@@ -21,17 +21,22 @@ SHARE = 0.8  # of outcomes that an interval holds
 REACH = 12.0  # of ln learning rate or ln batch around an optimum: farther, nothing is looked for
 HALVINGS = 60
 DRAWS = 256
+SAFE = 0.01  # of runs may diverge at a learning rate that is called best
 
 
 @dataclass(frozen=True, kw_only=True)
 class Best:
-    """A workload's best learning rate and batch (tokens), with 80 % intervals, and the loss there."""
+    """A workload's best learning rate and batch (tokens), with 80 % intervals, and the loss there.
+
+    `capped`: the learning rate is below the formula's own, so that at most 1 % of runs diverge.
+    """
 
     learning_rate: float
     batch_tokens: float
     learning_rate_interval: tuple[float, float]
     batch_tokens_interval: tuple[float, float]
     loss: float
+    capped: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,7 +114,7 @@ class Surface:
         return low.reshape(shape), high.reshape(shape)
 
     def gap(self, params: Any, tokens: Any, learning_rate: Any, batch_tokens: Any, active_params: Any = None) -> Array:
-        """Loss gap (a share of the lowest loss of the workload); 0 at `best`."""
+        """Loss gap (a share of the lowest loss of the workload); 0 at `best` where that is not capped."""
         import numpy as np
 
         points, shape = self._points(params, tokens, learning_rate, batch_tokens, active_params)
@@ -157,10 +162,12 @@ class Surface:
             points, _ = self._points(params, tokens, self.reference.learning_rate, batch_tokens, active_params)
             batch = float(points[1, 0])
             rate = _lowest(partial(self._log_gap_at, points, 0), rate)
-        points[:2, 0] = rate, batch
+        points[1, 0] = batch
+        safe = float(self.edge.log_rate(points)[0]) + self.edge.width * float(np.log(SAFE / (1 - SAFE)))
+        points[0, 0] = min(rate, safe)
         at = evaluate(self._theta, points)
         ends = [np.exp(np.array([-1, 1]) * _quantile(SHARE) * sd) for sd in self._optimum_spread(points)]
-        lr = self.reference.learning_rate * float(np.exp(rate))
+        lr = self.reference.learning_rate * float(np.exp(points[0, 0]))
         size = self.reference.batch_tokens * float(np.exp(batch))
         around = (size, size) if batch_tokens is not None else (size * float(ends[1][0]), size * float(ends[1][1]))
         return Best(
@@ -169,6 +176,7 @@ class Surface:
             learning_rate_interval=(lr * float(ends[0][0]), lr * float(ends[0][1])),
             batch_tokens_interval=around,
             loss=self.reference.loss * float(np.exp(at.log_level + at.log_gap)[0, 0]),
+            capped=rate > safe,
         )
 
     def plateau(
@@ -181,6 +189,7 @@ class Surface:
             raise ForescaleError(f"loss_gap must be a finite share above 0, such as 0.005; got {loss_gap!r}.")
         best = self.best(params, tokens, active_params=active_params)
         points, _ = self._points(params, tokens, best.learning_rate, best.batch_tokens, active_params)
+        points[:2] = [part[0] for part in optimum(self._theta, points[2:])]
         most = float(np.log1p(loss_gap))
         ends = [
             float(np.exp(_crossing(partial(self._log_gap_at, points, row), most, float(points[row, 0]), sign)))

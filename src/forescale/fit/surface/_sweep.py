@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 
 SAME = 0.01  # of a logarithm: values this close are one
 RUNS_A_COEFFICIENT = 3  # for every coefficient; with fewer runs the basin's shape is held
-TELLTALE = ("params", "tokens", "active")
-BASIN = (*SHAPE, "k", "scale_params", "scale_tokens", "log_saturation")
+LEVELS = 6  # learning rates in the usual cell; with fewer, an optimum elsewhere with another shape fits as well
+CELLS = 8  # from here on the level's bend is fitted
+BASIN = (*SHAPE, "log_saturation")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,6 +138,14 @@ def _swept(values: Array, cell: NDArray[np.int64]) -> NDArray[np.bool_]:
     return np.array([np.ptp(values[cell == c]) > SAME for c in np.unique(cell)])
 
 
+def _levels(values: Array, cell: NDArray[np.int64]) -> float:
+    """Median over the swept cells of the number of values of a logarithm."""
+    import numpy as np
+
+    counts = [len(np.unique(np.round(values[cell == c] / SAME))) for c in np.unique(cell)]
+    return float(np.median([count for count in counts if count > 1]))
+
+
 def _held(points: Array, cell: NDArray[np.int64]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Coefficients that these runs cannot tell, and a sentence for each reason."""
     import numpy as np
@@ -162,6 +171,12 @@ def _held(points: Array, cell: NDArray[np.int64]) -> tuple[tuple[str, ...], tupl
             "no cell has two batches: the best batch is held at published Step Law, what missing it costs at Step "
             "Law's landscape",
         )
-    if points.shape[1] < RUNS_A_COEFFICIENT * (len(NAMES) - len(held)):
-        hold(BASIN, "few runs: the basin's shape is held at Step Law's landscape, its depth is fitted")
+    if len(np.unique(cell)) < CELLS:
+        hold(("k",))
+    few = points.shape[1] < RUNS_A_COEFFICIENT * (len(NAMES) - len(held))
+    if few:
+        hold(("scale_params", "scale_tokens"))
+    if few or _levels(points[0], cell) < LEVELS:
+        reason = "few runs" if few else f"fewer than {LEVELS} learning rates in most cells"
+        hold(BASIN, f"{reason}: the basin's shape is held at Step Law's landscape, its depth is fitted")
     return tuple(name for name in NAMES if name in held), tuple(notes)
