@@ -5,6 +5,7 @@ from forescale.plots._save import picture_bytes as picture_bytes
 from forescale.plots._save import picture_format as picture_format
 from forescale.plots._save import save as save
 from forescale.plots._scores import score_chart as score_chart
+from forescale.plots._surface import surface_map as surface_map
 from forescale.plots._terminal import law_curve as law_curve
 
-__all__ = ["law_curve", "picture_bytes", "picture_format", "plan_map", "save", "score_chart"]
+__all__ = ["law_curve", "picture_bytes", "picture_format", "plan_map", "save", "score_chart", "surface_map"]

@@ -25,6 +25,7 @@ OPTIMUM = 0.08  # of ln lr and ln B: a cell's optimum about the law (Lingle's re
 RATE_AT, BATCH_AT = NAMES.index("log_rate"), NAMES.index("log_batch")
 DELTA = 2.0  # standard deviations: beyond, a run (or a prior) pulls no harder
 STARTS = 3
+FIRST = 30  # rounds for every start; the best of them goes on
 FOLDS = 16  # at most: with more cells than this, several are left out together
 SPREAD = 0.3  # of the priors' deviations, between starts
 BATCH = 20_000_000  # numbers that the derivatives of one batch of fits may hold
@@ -184,19 +185,23 @@ class Problem:
     log_gap: Array
     free: NDArray[np.bool_]
 
-    def minimise(self, start: Array, weights: Array, tolerance: float) -> tuple[Array, Array]:
+    def minimise(self, start: Array, weights: Array, tolerance: float, rounds: int = 100) -> tuple[Array, Array]:
         """Parameter vectors and costs from `start` (R, P), each under its own weights (R, n + P)."""
         import numpy as np
 
         free = np.tile(self.free, (len(start), 1))
-        return minimise(self.model, self.y, start, weights, DELTA, free=free, tolerance=tolerance)
+        return minimise(self.model, self.y, start, weights, DELTA, free=free, tolerance=tolerance, rounds=rounds)
 
     def best(self, start: Array) -> tuple[Array, float]:
-        """The best parameter vector from several starts, and its cost."""
+        """The best parameter vector from several starts, followed to its end, and its cost."""
         import numpy as np
 
-        theta, costs = self.minimise(start, np.ones((len(start), len(self.y))), 1e-10)
-        return theta[costs.argmin()], float(costs.min())
+        ones = np.ones((len(start), len(self.y)))
+        if len(start) > 1:
+            theta, costs = self.minimise(start, ones, 1e-5, rounds=FIRST)
+            start = theta[[costs.argmin()]]
+        theta, costs = self.minimise(start, ones[:1], 1e-10)
+        return theta[0], float(costs[0])
 
     def left_out(self, theta: Array) -> Array:
         """Parameters for each cell fitted without it, from the fit of all: (cells, P); many cells go by turns."""
