@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from forescale.plots._parts import GREEN, INK, SMALL, VERMILION, legend_below, new_axes
+from forescale.quantities import humanize
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -32,17 +33,18 @@ def surface_map(surface: Surface, workload: Cell | tuple[float, float], axes: Ax
     active = None if cell is None else cell.active_params
     best = surface.best(params, tokens, active_params=active)
     rates, batches = _mesh(best.learning_rate, best.batch_tokens, cell)
-    grid: Any = np.meshgrid(rates, batches)
+    mesh: Any = np.meshgrid(rates, batches)
+    lr, batch = mesh
     drawn: Any = new_axes(7.0, 5.4) if axes is None else axes
-    gap = 100 * surface.gap(params, tokens, *grid, active)
-    lines = drawn.contour(*grid, gap, levels=LEVELS, colors=INK, linewidths=0.8)
-    drawn.clabel(lines, fmt=lambda level: f"{level:g} %", fontsize=SMALL)
+    gap = 100 * surface.gap(params, tokens, lr, batch, active)
+    lines = drawn.contour(lr, batch, gap, levels=LEVELS, colors=INK, linewidths=0.8)
+    drawn.clabel(lines, fmt=_percent, fontsize=SMALL)
     entries: list[tuple[Any, str]] = []
     if cell is not None:
         entries.append((_draw_runs(drawn, cell), "run, by its measured gap"))
-    chance = surface.divergence(params, tokens, *grid, active)
+    chance = surface.divergence(params, tokens, lr, batch, active)
     if chance.min() < CHANCE[0] < chance.max():
-        drawn.contour(*grid, chance, levels=CHANCE, colors=VERMILION, linestyles="--", linewidths=1.4)
+        drawn.contour(lr, batch, chance, levels=CHANCE, colors=VERMILION, linestyles="--", linewidths=1.4)
         entries.append(
             (drawn.plot([], [], color=VERMILION, linestyle="--", linewidth=1.4)[0], "half of the runs diverge")
         )
@@ -104,10 +106,16 @@ def _draw_choice(axes: Any, best: Any) -> Any:
 
 
 def _set_axes(axes: Any, surface: Surface, params: float, tokens: float) -> None:
-    from forescale.quantities import humanize
-
     axes.set(xscale="log", yscale="log", xlabel="peak learning rate", ylabel="batch (tokens)")
-    axes.yaxis.set_major_formatter(lambda value, _: humanize(value))
+    axes.yaxis.set_major_formatter(_tokens)
     far = ", ".join(f"{k} x{f:.3g}" for k, f in surface.outside(params, tokens).items())
     outside = f" (beyond the runs fitted: {far})" if far else ""
     axes.set_title(f"Loss gap at N = {humanize(params)}, D = {humanize(tokens)}{outside}", loc="left", fontsize=10)
+
+
+def _percent(level: float) -> str:
+    return f"{level:g} %"
+
+
+def _tokens(value: float, _: int) -> str:
+    return humanize(value)

@@ -68,8 +68,8 @@ def test_losses_beyond_the_tokens_and_compute_fitted_are_foretold(dense: Runs) -
 
 
 def test_intervals_hold_four_in_five_on_cells_left_out(dense: Runs) -> None:
-    # The 80 % interval, over eight of the cells left out in turn: 70 to 90 % of runs, as calibration must.
-    cells = dense.frame["cell"].unique().sort().to_list()[::2]
+    # The 80 % interval, over five of the cells left out in turn: 70 to 90 % of runs, as calibration must.
+    cells = dense.frame["cell"].unique().sort().to_list()[::3]
     scores = [held_out(dense, pl.col("cell") == cell).all for cell in cells]
     share = sum(s.covered * s.runs for s in scores if s.covered is not None) / sum(s.runs for s in scores)
     assert 0.70 < share < 0.93
