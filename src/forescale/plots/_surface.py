@@ -33,8 +33,8 @@ def surface_map(surface: Surface, workload: Cell | tuple[float, float], axes: Ax
     active = None if cell is None else cell.active_params
     best = surface.best(params, tokens, active_params=active)
     rates, batches = _mesh(best.learning_rate, best.batch_tokens, cell)
-    mesh: Any = np.meshgrid(rates, batches)
-    lr, batch = mesh
+    lr: Any = rates[None, :] * np.ones((MESH, 1))
+    batch: Any = batches[:, None] * np.ones((1, MESH))
     drawn: Any = new_axes(7.0, 5.4) if axes is None else axes
     gap = 100 * surface.gap(params, tokens, lr, batch, active)
     lines = drawn.contour(lr, batch, gap, levels=LEVELS, colors=INK, linewidths=0.8)
