@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from forescale.errors import ForescaleError as ForescaleError
     from forescale.fit import fit_law as fit_law
     from forescale.fit import score as score
+    from forescale.fit.surface import Surface as Surface
+    from forescale.fit.surface import fit_surface as fit_surface
+    from forescale.fit.surface import load_surface as load_surface
     from forescale.laws import Law as Law
     from forescale.laws import law as law
     from forescale.laws import save_law as save_law
@@ -39,12 +42,15 @@ _HOMES = {
     "Recipe": "forescale.recipe",
     "Request": "forescale.plan",
     "Shape": "forescale.workload",
+    "Surface": "forescale.fit.surface",
     "Value": "forescale.recipe",
     "Workload": "forescale.workload",
     "export": "forescale.plan.export",
     "fit_law": "forescale.fit",
+    "fit_surface": "forescale.fit.surface",
     "law": "forescale.laws",
     "make_frontier": "forescale.plan.frontier",
+    "load_surface": "forescale.fit.surface",
     "make_plan": "forescale.plan",
     "read_runs": "forescale.runs",
     "save_law": "forescale.laws",
@@ -60,11 +66,14 @@ __all__ = [
     "Recipe",
     "Request",
     "Shape",
+    "Surface",
     "Value",
     "Workload",
     "export",
     "fit_law",
+    "fit_surface",
     "law",
+    "load_surface",
     "make_frontier",
     "make_plan",
     "read_runs",

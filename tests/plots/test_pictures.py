@@ -15,9 +15,10 @@ from matplotlib.text import Text
 
 from forescale.cli import main
 from forescale.errors import ForescaleError
-from forescale.fit import CellGap, Score, Scores, score
+from forescale.fit import CellGap, Score, Scores, make_cells, score
+from forescale.fit.surface import fit_surface
 from forescale.plan import Plan, Request, make_plan
-from forescale.plots import plan_map, save, score_chart
+from forescale.plots import plan_map, save, score_chart, surface_map
 from forescale.plots._parts import spread
 from forescale.runs import read_runs
 from forescale.workload import Workload
@@ -221,3 +222,20 @@ def test_spread_keeps_order_and_distance_below_the_top() -> None:
     assert places[1:4] == pytest.approx([0.4, 0.5, 0.6])
     assert spread([0.2, 0.7], 0.1) == [0.2, 0.7]
     assert spread([], 0.1) == []
+
+
+def test_a_surface_shows_contours_runs_edge_and_choice(data: Path) -> None:
+    runs = read_runs(data / "step-law/dense_lr_bs_loss.csv", seq_len=2048)
+    surface = fit_surface(runs)
+    cell = make_cells(runs).cells[6]
+    axes = surface_map(surface, cell)
+    best = surface.best(cell.params, cell.tokens)
+    (star,) = (line for line in axes.lines if line.get_marker() == "*")
+    assert (star.get_xdata()[0], star.get_ydata()[0]) == pytest.approx((best.learning_rate, best.batch_tokens))
+    shown = texts(axes)
+    for words in ("peak learning rate", "batch (tokens)", "half of the runs diverge", "measured loss gap (%)"):
+        assert words in shown or any(words in text for part in axes.figure.axes for text in texts(part))
+    assert "Loss gap at N = 429M, D = 8B" in shown
+    given = Figure().add_subplot()
+    assert surface_map(surface, (7e9, 1.4e11), given) is given
+    assert "beyond the runs fitted: params x6.52" in given.get_title(loc="left")

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from forescale.cli._options import Flag
 from forescale.cli._outputs import check_destinations
 from forescale.errors import ForescaleError
 from forescale.quantities import humanize
@@ -30,6 +31,7 @@ def fit(
     prior: str | None = None,
     protocol: str = "auto",
     loss_law: str | None = None,
+    surface: Flag = False,
     over: str = "cells",
     bootstraps: int = BOOTSTRAPS,
     columns: str | None = None,
@@ -60,6 +62,9 @@ def fit(
     loss_law
         Fit a law of the loss instead, in this form: chinchilla, skaling, farseer, kaplan, gadre, sparse, muennighoff or moe.
         Needs loss, and parameters and tokens as the form takes them; no learning rate or batch.
+    surface
+        Fit one surface of the loss over parameters, tokens, learning rate and batch instead: it predicts any setting's loss
+        and gap. --out writes it to a .toml file that forescale score --surface reads.
     over
         What the bootstrap resamples: cells, or points as Step Law's authors do (the intervals are then too narrow).
     bootstraps
@@ -77,6 +82,13 @@ def fit(
     _check(out, runs)
     alone = {"--protocol": protocol != "auto", "--over": over != "cells", "--bootstraps": bootstraps != BOOTSTRAPS}
     with_prior = _with_prior(prior, [option for option, given in alone.items() if given], loss_law)
+    if surface:
+        from forescale.cli._surface import fit_and_print
+
+        _refuse_with_surface(prior, protocol, over, loss_law, bootstraps)
+        table = read_runs(runs, columns=parse_columns(columns) if columns is not None else None, seq_len=seq_len)
+        fit_and_print(table, out, json=json, seed=seed)
+        return
     if loss_law is not None:
         from forescale.cli._fit_loss import fit_loss
 
@@ -128,6 +140,19 @@ def _refuse_unused(protocol: str, over: str, seq_len: int | None) -> None:
     given = {"--protocol": protocol != "auto", "--over": over != "cells", "--seq-len": seq_len is not None}
     if unused := [option for option, changed in given.items() if changed]:
         raise ForescaleError(f"--loss-law takes no {' and no '.join(unused)}: leave it out.")
+
+
+def _refuse_with_surface(prior: str | None, protocol: str, over: str, loss_law: str | None, bootstraps: int) -> None:
+    """A surface is one fit of all losses, with intervals in closed form."""
+    given = {
+        "--prior": prior is not None,
+        "--protocol": protocol != "auto",
+        "--over": over != "cells",
+        "--loss-law": loss_law is not None,
+        "--bootstraps": bootstraps != BOOTSTRAPS,
+    }
+    if unused := [option for option, changed in given.items() if changed]:
+        raise ForescaleError(f"--surface takes no {' and no '.join(unused)}: leave it out.")
 
 
 def _print(fitted: FittedLaw | Calibration) -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from forescale.cli._options import File, Flag, OptionalFile, OptionalWhole, Texts
 from forescale.cli._outputs import check_destinations, write
+from forescale.errors import ForescaleError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,6 +30,7 @@ def score(
     runs: File,
     *,
     law: Texts = None,
+    surface: OptionalFile = None,
     columns: str | None = None,
     seq_len: OptionalWhole = None,
     cells: Flag = False,
@@ -47,6 +49,9 @@ def score(
         rate, batch and loss, under our names or common ones (N, D, lr, bs, smooth loss, ...).
     law
         A catalog name (see `forescale laws`) or a TOML file, repeatable; default: every verified law.
+    surface
+        Score a surface from this .toml file (forescale fit --surface) instead of laws: R2 and error of its losses, the gap
+        of its choice, how many runs its intervals hold, which diverged runs it foretells.
     columns
         Our name = your column, where the names are not recognised: learning_rate=lr,tokens=D.
     seq_len
@@ -60,6 +65,8 @@ def score(
     """
     for name in THREADS:
         os.environ.setdefault(name, "1")
+    if surface is not None:
+        _refuse_with_surface(law, picture)
     from forescale.fit import score as score_laws
     from forescale.runs import parse_columns, read_runs
 
@@ -69,6 +76,11 @@ def score(
         picture_format(picture)  # refuses another suffix before any work is done
     check_destinations({"--picture": picture}, (runs,))
     table = read_runs(runs, columns=parse_columns(columns) if columns is not None else None, seq_len=seq_len)
+    if surface is not None:
+        from forescale.cli._surface import score_and_print
+
+        score_and_print(table, surface, json=json, cells=cells)
+        return
     scores = score_laws(table, law)
     drawn = None if picture is None else _draw(scores, picture)
     if json:
@@ -80,6 +92,14 @@ def score(
     if drawn is not None and picture is not None:
         sys.stdout.flush()  # what cannot be printed fails here, before a file is written
         print(f"forescale: {write(picture, drawn)} {picture}", file=sys.stderr)
+
+
+def _refuse_with_surface(law: Sequence[str] | None, picture: Path | None) -> None:
+    given = {"--law": law is not None, "--picture": picture is not None}
+    if unused := [option for option, there in given.items() if there]:
+        raise ForescaleError(
+            f"--surface takes no {' and no '.join(unused)}: leave it out, or score laws without --surface."
+        )
 
 
 def _draw(scores: Scores, picture: Path) -> bytes:

@@ -30,7 +30,7 @@ def fitted_source(runs: Runs) -> Source:
     return Source(
         paper=f"own fit to {runs.source}",
         reference=f"sha256:{data_hash(runs)}",
-        place=f"forescale fit, {_versions()}",
+        place=f"forescale fit, {versions()}",
         evidence="computed",
     )
 
@@ -89,7 +89,8 @@ def conditions(runs: Runs, cells: Sequence[Cell]) -> dict[str, str]:
     return found
 
 
-def _versions() -> str:
+def versions() -> str:
+    """What a fit was made with."""
     import numpy as np
     import polars as pl
 

@@ -15,12 +15,14 @@ Table = Mapping[str, Any]
 class Reader:
     """Reads values out of the tables of one file and refuses what has no meaning there."""
 
+    kind = "law"
+
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def error(self, message: str) -> ForescaleError:
         """The error that says `message` about this file."""
-        return ForescaleError(f"law file {self.path}: {message}.")
+        return ForescaleError(f"{self.kind} file {self.path}: {message}.")
 
     def known(self, table: Table, keys: frozenset[str], where: str) -> None:
         """Refuse keys that nothing reads."""

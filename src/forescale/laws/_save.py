@@ -31,26 +31,26 @@ def _lines(law: Law) -> Iterator[str]:
     yield f"schema_version = {SCHEMA_VERSION}"
     for key in ("name", "title", "kind", "fitted_on", "experts", "params_means", "compute_means"):
         if value := getattr(law, key):
-            yield f"{key} = {_toml(value)}"
-    yield from _listed("notes", law.notes)
-    yield from _table("source", {k: v for k, v in vars(law.source).items() if v})
-    yield from _table("range", {axis: list(ends) for axis, ends in law.range.items()})
-    yield from _table("conditions", law.conditions)
+            yield f"{key} = {toml_value(value)}"
+    yield from toml_list("notes", law.notes)
+    yield from toml_table("source", {k: v for k, v in vars(law.source).items() if v})
+    yield from toml_table("range", {axis: list(ends) for axis, ends in law.range.items()})
+    yield from toml_table("conditions", law.conditions)
     for quantity, formula in law.predicts.items():
         yield from _formula(f"predicts.{_key(quantity)}", formula)
     if law.landscape is not None:
-        yield from _table("landscape", _landscape(law.landscape))
+        yield from toml_table("landscape", _landscape(law.landscape))
     for quantity, error in law.transfer_errors.items():
-        yield from _table(f"transfer_errors.{_key(quantity)}", vars(error))
-    yield from _table("conflicts", law.conflicts)
+        yield from toml_table(f"transfer_errors.{_key(quantity)}", vars(error))
+    yield from toml_table("conflicts", law.conflicts)
 
 
 def _formula(name: str, formula: Formula) -> Iterator[str]:
     unlike_others = ("quantity", "covariance")
     values = {k: v for k, v in vars(formula).items() if k not in unlike_others and v not in (None, "", (), {})}
-    yield from _table(name, values)
+    yield from toml_table(name, values)
     if formula.covariance:
-        yield from _listed("covariance", formula.covariance)
+        yield from toml_list("covariance", formula.covariance)
 
 
 def _landscape(landscape: Landscape) -> dict[str, Any]:
@@ -70,29 +70,31 @@ def _percent(share: float) -> float:
     return next((p for p in tries if p / 100 == share), raw)
 
 
-def _table(name: str, values: Mapping[str, Any]) -> Iterator[str]:
+def toml_table(name: str, values: Mapping[str, Any]) -> Iterator[str]:
+    """A table under its heading; nothing where it is empty."""
     if not values:
         return
     yield ""
     yield f"[{name}]"
-    yield from (f"{_key(k)} = {_toml(v)}" for k, v in values.items())
+    yield from (f"{_key(k)} = {toml_value(v)}" for k, v in values.items())
 
 
-def _listed(key: str, values: Sequence[Any]) -> Iterator[str]:
+def toml_list(key: str, values: Sequence[Any]) -> Iterator[str]:
     """A list, one item a line."""
     if values:
         yield f"{key} = ["
-        yield from (f"  {_toml(v)}," for v in values)
+        yield from (f"  {toml_value(v)}," for v in values)
         yield "]"
 
 
-def _toml(value: Any) -> str:
+def toml_value(value: Any) -> str:
+    """A value as TOML writes it; numbers as the float that reads back exactly."""
     if isinstance(value, str):
         return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")  # TOML's escapes, but for this one
     if isinstance(value, Mapping):
-        return "{ " + ", ".join(f"{_key(str(k))} = {_toml(v)}" for k, v in _items(value)) + " }"
+        return "{ " + ", ".join(f"{_key(str(k))} = {toml_value(v)}" for k, v in _items(value)) + " }"
     if isinstance(value, (list, tuple)):
-        return "[" + ", ".join(_toml(v) for v in _each(value)) + "]"
+        return "[" + ", ".join(toml_value(v) for v in _each(value)) + "]"
     return repr(float(value))
 
 
@@ -105,4 +107,4 @@ def _each(value: Any) -> Any:
 
 
 def _key(name: str) -> str:
-    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else _toml(name)
+    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else toml_value(name)

@@ -8,6 +8,7 @@ from forescale.plots._save import picture_bytes as picture_bytes
 from forescale.plots._save import picture_format as picture_format
 from forescale.plots._save import save as save
 from forescale.plots._scores import score_chart as score_chart
+from forescale.plots._surface import surface_map as surface_map
 from forescale.plots._terminal import law_curve as law_curve
 
 __all__ = [
@@ -20,4 +21,5 @@ __all__ = [
     "plan_map",
     "save",
     "score_chart",
+    "surface_map",
 ]
