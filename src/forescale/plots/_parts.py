@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from math import ceil, floor, log10
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -10,6 +11,7 @@ if TYPE_CHECKING:
 
 # Matplotlib's stubs leave keyword arguments untyped, hence the `Any` of the functions that draw.
 BLUE, GREEN, VERMILION, INK = "#0072B2", "#009E73", "#D55E00", "#000000"  # Okabe and Ito's
+GREY, PALE = "#767676", "#e4e4e4"
 SMALL = 8  # points of type
 LEGEND: Any = {"loc": "upper left", "ncols": 2, "fontsize": SMALL, "frameon": False, "borderpad": 0}
 LEADER: Any = {"arrowstyle": "-", "color": INK, "linewidth": 0.5, "alpha": 0.6, "relpos": (0, 0.5), "shrinkB": 3}
@@ -22,6 +24,32 @@ def new_axes(width: float, height: float) -> Axes:
 
     figure: Any = Figure(figsize=(width, height), layout="constrained")
     return figure.add_subplot()
+
+
+def log_axis(axis: Any, text: Callable[[float], str], span: tuple[float, float], most: int = 5) -> None:
+    """A logarithmic axis over `span` with at most `most` round ticks, as many as that allows."""
+    from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
+
+    low, high = span
+    axis.axes.set(**{f"{axis.axis_name}scale": "log", f"{axis.axis_name}lim": span})
+    tries = (round_numbers(low, high, steps) for steps in ((1, 1.5, 2, 3, 4, 5, 6, 8), (1, 2, 3, 5), (1, 2, 5), (1, 3), (1,)))
+    ticks = next((t for t in tries if len(t) <= most), round_numbers(low, high, (1,))[:: 1 + int(log10(high / low)) // most])
+    axis.set_major_locator(FixedLocator(ticks))
+    axis.set_major_formatter(FixedFormatter([text(t) for t in ticks]))
+    axis.set_minor_locator(NullLocator())
+    axis.set_tick_params(labelsize=SMALL)
+
+
+def round_numbers(low: float, high: float, steps: Sequence[float]) -> list[float]:
+    """Every step times a power of ten between `low` and `high`."""
+    powers = range(floor(log10(low)), ceil(log10(high)) + 1)
+    numbers = (float(f"{step}e{power}") for power in powers for step in steps)
+    return [number for number in numbers if low <= number <= high]
+
+
+def widened(low: float, high: float, factor: float) -> tuple[float, float]:
+    """A span a factor wider on both sides."""
+    return low / factor, high * factor
 
 
 def legend_below(axes: Any, entries: Sequence[tuple[Any, str]], inches: float) -> None:
