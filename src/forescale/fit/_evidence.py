@@ -157,7 +157,7 @@ def _why_left_out(settings: int) -> str:
 
 def _cells(runs: Runs, problem: Problem, fitted: FittedLaw) -> Iterator[CellEvidence]:
     chosen, _ = law_gaps(problem.cells, fitted.law)
-    held_out = _by_cell(_chosen(fitted).gaps)
+    held_out = _by_cell(next(s for s in fitted.held_out if s.name == fitted.chosen).gaps)
     published = _by_cell(fitted.references[0].gaps)
     diverged = {(c.params, c.active_params, c.tokens): c.diverged for c in _coverage(runs, problem)}
     for cell, choice in zip(problem.cells, chosen, strict=True):
@@ -172,11 +172,6 @@ def _cells(runs: Runs, problem: Problem, fitted: FittedLaw) -> Iterator[CellEvid
             held_out=held_out.get(_key(cell)),
             published=published.get(_key(cell)),
         )
-
-
-def _chosen(fitted: FittedLaw) -> Score:
-    """The held-out score of the protocol that became the law."""
-    return next(s for s in fitted.held_out if fitted.chosen_because.startswith(f"{s.name} ("))
 
 
 def _key(at: Cell | CellGap) -> tuple[float, float, float]:

@@ -21,7 +21,7 @@ LARGEST = 620  # square points, of the cell with the most runs
 def coverage_map(coverage: Sequence[Coverage], axes: Axes | None = None) -> Axes:
     """A circle for each cell over tokens and parameters, its area the number of runs; left-out cells are open.
 
-    The number of runs stands in the circle and that of diverged runs below, unless there are more than 40 cells.
+    The number of runs stands in the circle, below it that of diverged runs, unless there are more than 40 cells.
     """
     drawn: Any = new_axes(6.6, 4.6) if axes is None else axes
     most = max(c.runs for c in coverage)
@@ -50,18 +50,17 @@ def _draw(axes: Any, cells: Sequence[Coverage], most: int, *, left_out: bool) ->
 
 
 def _label(axes: Any, cells: Sequence[Coverage]) -> None:
-    centred: dict[str, Any] = {"ha": "center", "va": "center", "color": INK, "textcoords": "offset points"}
     for c in cells:
-        axes.annotate(f"{c.runs}", (c.tokens, c.params), (0, 0), fontsize=SMALL, **centred)
-        if c.diverged:
-            axes.annotate(f"{c.diverged} diverged", (c.tokens, c.params), (0, -18), fontsize=SMALL - 1, **centred)
+        text = f"{c.runs}" + (f"\n−{c.diverged}" if c.diverged else "")
+        place: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": SMALL - 0.5, "color": INK}
+        axes.annotate(text, (c.tokens, c.params), (0, 0), textcoords="offset points", linespacing=1.0, **place)
 
 
 def _draw_legend(axes: Any, cells: Sequence[Coverage]) -> None:
     from matplotlib.lines import Line2D
 
     dot: dict[str, Any] = {"marker": "o", "linestyle": "none", "markersize": 9}
-    numbers = " and its number of runs" if len(cells) <= MOST_LABELS else "; area: number of runs"
+    numbers = ": its runs, less those that diverged" if len(cells) <= MOST_LABELS else "; area: number of runs"
     entries: list[tuple[Any, str]] = [
         (Line2D([], [], markerfacecolor="#9ecae8", markeredgecolor=BLUE, **dot), f"a cell of the fit{numbers}")
     ]

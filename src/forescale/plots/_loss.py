@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from forescale.laws import SYMBOLS
-from forescale.plots._parts import BLUE, INK, SMALL, VERMILION, legend_below, log_axis, new_axes, widened
+from forescale.plots._parts import BLUE, INK, SMALL, VERMILION, legend_below, log_axis, new_axes, power_text, widened
 from forescale.quantities import humanize
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def loss_residual_chart(evidence: LossEvidence, variable: str, axes: Axes | None
     drawn: Any = new_axes(4.3, 3.2) if axes is None else axes
     x = evidence.inputs[variable]
     if variable != "sparsity":
-        text = "{:.0e}".format if variable == "compute" else humanize
+        text = power_text if variable == "compute" else humanize
         log_axis(drawn.xaxis, text, widened(float(x.min()), float(x.max()), 1.5), 6)
     drawn.axhline(0, color=INK, linewidth=0.8, zorder=1)
     _draw_runs(drawn, evidence, x, 100 * evidence.residual)

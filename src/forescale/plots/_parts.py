@@ -32,12 +32,30 @@ def log_axis(axis: Any, text: Callable[[float], str], span: tuple[float, float],
 
     low, high = span
     axis.axes.set(**{f"{axis.axis_name}scale": "log", f"{axis.axis_name}lim": span})
-    tries = (round_numbers(low, high, steps) for steps in ((1, 1.5, 2, 3, 4, 5, 6, 8), (1, 2, 3, 5), (1, 2, 5), (1, 3), (1,)))
-    ticks = next((t for t in tries if len(t) <= most), round_numbers(low, high, (1,))[:: 1 + int(log10(high / low)) // most])
+    ticks = _round_ticks(low, high, most)
     axis.set_major_locator(FixedLocator(ticks))
     axis.set_major_formatter(FixedFormatter([text(t) for t in ticks]))
     axis.set_minor_locator(NullLocator())
     axis.set_tick_params(labelsize=SMALL)
+
+
+def _round_ticks(low: float, high: float, most: int) -> list[float]:
+    """Where a span holds too few round numbers of the usual kind, evenly spaced ones."""
+    from matplotlib.ticker import MaxNLocator
+
+    if high < 4 * low:
+        even = MaxNLocator(most, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)
+        return [float(t) for t in even if low <= t <= high][:most]
+    for steps in ((1, 1.5, 2, 3, 4, 5, 6, 8), (1, 2, 3, 5), (1, 2, 5), (1, 3), (1,)):
+        if len(ticks := round_numbers(low, high, steps)) <= most:
+            return ticks
+    powers = round_numbers(low, high, (1,))
+    return powers[:: ceil(len(powers) / most)]
+
+
+def power_text(value: float) -> str:
+    """A number of FLOPs as people write it: 1e21, 3e21."""
+    return f"{value:.3g}".replace("e+", "e")
 
 
 def round_numbers(low: float, high: float, steps: Sequence[float]) -> list[float]:

@@ -47,7 +47,13 @@ def held_out_chart(fitted: FittedLaw, axes: Axes | None = None) -> Axes:
     rows = _rows(zip(shown, (BLUE, GREEN, VERMILION), strict=True))
     drawn = new_axes(7.4, ROW * len(rows) + FRAME - 0.3) if axes is None else axes
     _draw_rows(drawn, rows, "linear", ())
-    entries = [(BLUE, "a protocol, one cell left out"), (GREEN, "the choice between them"), (VERMILION, "not fitted here")]
+    names = [f"> {_name(s)}" if s.name == fitted.chosen else _name(s) for _, s, _ in rows]
+    drawn.set_yticks([height for height, _, _ in rows], names, parse_math=False)
+    entries = [
+        (BLUE, "a protocol, each cell left out once (> chosen)"),
+        (GREEN, "the choice between them, likewise"),
+        (VERMILION, "published, or best in hindsight"),
+    ]
     _legend(drawn, entries, [each for _, each, _ in rows], 0.45)
     return drawn
 
