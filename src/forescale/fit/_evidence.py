@@ -92,7 +92,7 @@ class Evidence:
     """All that a report shows beside the fit. `middle` is the geometric mean of the fitted cells.
 
     `published` scores the catalog's verified laws of the same quantities and of such models on the fitted cells, by
-    ascending linear gap.
+    ascending linear gap; last those that were fitted to released sweeps, which these may be.
     """
 
     coverage: tuple[Coverage, ...]
@@ -186,7 +186,8 @@ def _published(problem: Problem, rivals: Sequence[Law]) -> tuple[Score, ...]:
     """Laws that choose all that was swept, so that none is handed a part of the answer."""
     alike = [each for each in rivals if set(problem.quantities) <= set(each.predicts)]
     scored, _ = score_all(problem.cells, alike)
-    return tuple(sorted((s for s in scored if not s.given or len(problem.axes) == 1), key=lambda s: s.linear.mean))
+    fair = [s for s in scored if not s.given or len(problem.axes) == 1]
+    return tuple(sorted(fair, key=lambda s: (bool(s.fitted_on), s.linear.mean)))
 
 
 def _suits(each: Law, problem: Problem) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import ceil
 from typing import TYPE_CHECKING, Any
 
-from forescale.plots._parts import BLUE, GREY, INK, SMALL, VERMILION, log_axis, new_axes, widened
+from forescale.plots._parts import BLUE, GREY, INK, SMALL, VERMILION, fixed_axes, log_axis, new_axes, widened
 from forescale.quantities import humanize
 
 if TYPE_CHECKING:
@@ -20,14 +20,15 @@ LEVELS = (0.25, 1.0, 3.0)  # per cent of loss
 FILLS = ("#9ecae8", "#cfe5f4", "#edf5fa")  # within each level, the innermost first; lines tell them apart too
 STYLES = ("solid", "dashed", "dotted")
 MARGIN, BEYOND = 1.25, 4.0  # factors: the frame around the sweep, and how far it stretches for a choice beyond
-WIDTH, HEIGHT = 3.1, 2.75  # inches of a panel
-SIGNS: dict[str, dict[str, Any]] = {
+WIDTH, HEIGHT = 3.3, 2.75  # inches of a panel
+FRAME = (0.76, 0.46, 0.2, 0.4)  # and of what stands around its axes
+SIGNS: Any = {
     "optimum": {"marker": "o", "markersize": 8.5, "markerfacecolor": "none", "markeredgecolor": INK, "markeredgewidth": 1.6},
     "choice": {"marker": "*", "markersize": 13, "markerfacecolor": VERMILION, "markeredgecolor": INK, "markeredgewidth": 0.7},
-    "held out": {"marker": "*", "markersize": 11, "markerfacecolor": "white", "markeredgecolor": VERMILION, "markeredgewidth": 1.1},
+    "held out": {"marker": "*", "markersize": 11, "markerfacecolor": "white", "markeredgecolor": VERMILION},
     "published": {"marker": "D", "markersize": 6, "markerfacecolor": BLUE, "markeredgecolor": "white", "markeredgewidth": 0.7},
 }  # fmt: skip
-RUN: dict[str, Any] = {"marker": ".", "markersize": 2.6, "color": GREY, "linestyle": "none"}
+RUN: Any = {"marker": ".", "markersize": 2.6, "color": GREY, "linestyle": "none"}
 SAID = {
     "choice": "the law's choice",
     "held out": "that of the law fitted without this cell",
@@ -42,7 +43,7 @@ def landscape_map(cell: CellEvidence, axes: Axes | None = None) -> Axes:
     Over batch (tokens) and peak learning rate; where only one of them was swept, the loss gap along it. A choice more
     than fourfold beyond the sweep lies at the frame. `landscape_legend` says what the signs mean.
     """
-    drawn: Any = new_axes(WIDTH, HEIGHT) if axes is None else axes
+    drawn: Any = fixed_axes(WIDTH, HEIGHT, FRAME) if axes is None else axes
     if cell.terrain.loss_gap.shape[0] > 1:
         _draw_map(drawn, cell)
     else:
@@ -55,7 +56,7 @@ def landscape_legend(axes: Axes | None = None, *, columns: int = 2) -> Axes:
     """What the signs and lines of `landscape_map` mean."""
     from matplotlib.lines import Line2D
 
-    drawn: Any = new_axes(6.4, 0.9) if axes is None else axes
+    drawn: Any = new_axes(4.9, 0.95) if axes is None else axes
     drawn.set_axis_off()
     entries: list[tuple[Any, str]] = [(Line2D([], [], linestyle="none", **SIGNS[k]), said) for k, said in SAID.items()]
     entries += [
@@ -137,7 +138,7 @@ def _draw_line(axes: Any, cell: CellEvidence) -> None:
 
     along = 0 if cell.cell.spread[0] else 1
     terrain, chosen = cell.terrain, _choices(cell)
-    curve = (terrain.learning_rates[0], terrain.batches[0])[along]
+    curve = np.asarray((terrain.learning_rates, terrain.batches)[along][0], dtype=float)
     seen, percent = np.exp(cell.cell.points[:, along]), 100 * np.expm1(cell.cell.log_loss - cell.cell.log_loss.min())
     span = _span(seen, [choice[along] for choice in chosen.values()])
     log_axis(axes.xaxis, "{:g}".format if along == 0 else humanize, span)
@@ -147,10 +148,11 @@ def _draw_line(axes: Any, cell: CellEvidence) -> None:
         axes.axhline(level, color=INK, linewidth=0.8, linestyle=style, alpha=0.6)
     axes.plot(curve, 100 * terrain.loss_gap[0], color="#5a9fc9", linewidth=1.2)
     axes.plot(seen, percent, **(RUN | {"markersize": 6}))
-    order = np.argsort(curve)
+    order, top = np.argsort(curve), min(max(4.0, 1.1 * float(percent.max())), 12.0)
+    ascending: Any = (np.log(curve)[order], 100 * terrain.loss_gap[0][order])
     for sign, choice in chosen.items():
         place = _clip(choice[along], span)
-        height = float(np.interp(np.log(place), np.log(curve[order]), 100 * terrain.loss_gap[0][order]))
+        height = min(float(np.interp(np.log(place), *ascending)), top)
         axes.plot(place, height, linestyle="none", **SIGNS[sign], zorder=4, clip_on=False)
-    axes.set_ylim(-0.4, min(max(4.0, 1.1 * float(percent.max())), 12.0))
+    axes.set_ylim(-0.4, top)
     axes.tick_params(labelsize=SMALL)

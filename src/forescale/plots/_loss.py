@@ -62,9 +62,7 @@ def loss_residual_chart(evidence: LossEvidence, variable: str, axes: Axes | None
     return drawn
 
 
-def loss_constants_chart(
-    fit: LossFit, published: Mapping[str, Mapping[str, float]], axes: Axes | None = None
-) -> Axes:
+def loss_constants_chart(fit: LossFit, published: Mapping[str, Mapping[str, float]], axes: Axes | None = None) -> Axes:
     """Each constant's 80 % interval and what it may be within 5 % of the objective, as multiples of the fitted value.
 
     `published` maps laws of the same form to their constants. A constant or an end of another sign is not drawn.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from math import ceil, floor, log10
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 BLUE, GREEN, VERMILION, INK = "#0072B2", "#009E73", "#D55E00", "#000000"  # Okabe and Ito's
 GREY, PALE = "#767676", "#e4e4e4"
 SMALL = 8  # points of type
+ROOM = 0.7  # between ticks, of what as many as allowed would have if they stood evenly
 LEGEND: Any = {"loc": "upper left", "ncols": 2, "fontsize": SMALL, "frameon": False, "borderpad": 0}
 LEADER: Any = {"arrowstyle": "-", "color": INK, "linewidth": 0.5, "alpha": 0.6, "relpos": (0, 0.5), "shrinkB": 3}
 LABEL: Any = {"va": "center", "fontsize": SMALL, "annotation_clip": False, "parse_math": False}
@@ -24,6 +26,15 @@ def new_axes(width: float, height: float) -> Axes:
 
     figure: Any = Figure(figsize=(width, height), layout="constrained")
     return figure.add_subplot()
+
+
+def fixed_axes(width: float, height: float, frame: tuple[float, float, float, float]) -> Axes:
+    """Axes alone in a figure, `frame` inches from its left, bottom, right and top: quicker than a layout that measures."""
+    from matplotlib.figure import Figure
+
+    left, bottom, right, top = frame
+    figure: Any = Figure(figsize=(width, height))
+    return figure.add_axes((left / width, bottom / height, 1 - (left + right) / width, 1 - (bottom + top) / height))
 
 
 def log_axis(axis: Any, text: Callable[[float], str], span: tuple[float, float], most: int = 5) -> None:
@@ -47,7 +58,8 @@ def _round_ticks(low: float, high: float, most: int) -> list[float]:
         even = MaxNLocator(most, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)
         return [float(t) for t in even if low <= t <= high][:most]
     for steps in ((1, 1.5, 2, 3, 4, 5, 6, 8), (1, 2, 3, 5), (1, 2, 5), (1, 3), (1,)):
-        if len(ticks := round_numbers(low, high, steps)) <= most:
+        ticks = round_numbers(low, high, steps)
+        if len(ticks) <= most and all(log10(b / a) >= ROOM * log10(high / low) / most for a, b in pairwise(ticks)):
             return ticks
     powers = round_numbers(low, high, (1,))
     return powers[:: ceil(len(powers) / most)]

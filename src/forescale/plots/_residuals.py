@@ -17,12 +17,10 @@ if TYPE_CHECKING:
     from forescale.fit import CellEvidence, CellGap
 
 NAMES = {"learning_rate": "learning rate", "batch_tokens": "batch"}
-DODGE = 0.012  # of the axis: between cells of the same size
+DODGE, WIDEST = 0.012, 0.05  # of the axis: between cells of the same size, and for all of them
 
 
-def residual_chart(
-    cells: Sequence[CellEvidence], quantity: str, variable: str, axes: Axes | None = None
-) -> Axes:
+def residual_chart(cells: Sequence[CellEvidence], quantity: str, variable: str, axes: Axes | None = None) -> Axes:
     """The law's learning rate or batch over the measured optimum, in octaves, against `params` or `tokens`.
 
     Stars: the law; open stars: the law fitted without the cell; bars: from the choice to both ends of what is within
@@ -59,11 +57,13 @@ def _rms(values: Sequence[float]) -> float:
 
 def _dodged(values: Sequence[float], span: tuple[float, float]) -> list[float]:
     """Values moved apart a little where several cells share one."""
+    keys = [f"{value:.2g}" for value in values]
+    most = max(keys.count(key) for key in keys)
+    step = (span[1] / span[0]) ** min(DODGE, WIDEST / most)
     seen: dict[str, int] = {}
-    step = (span[1] / span[0]) ** DODGE
     places: list[float] = []
-    for value in values:
-        count = seen[key] = seen.get(key := f"{value:.2g}", -1) + 1
+    for key, value in zip(keys, values, strict=True):
+        count = seen[key] = seen.get(key, -1) + 1
         places.append(value * step ** (((count + 1) // 2) * (-1) ** count))
     return places
 

@@ -34,7 +34,7 @@ def picture_bytes(drawn: Axes | Figure, path: str | Path) -> bytes:
 
 
 def save(drawn: Axes | Figure, path: str | Path) -> None:
-    """Write a figure, or the axes' figure, to a .png, .svg or .pdf file; `ForescaleError` for another suffix or where it cannot."""
+    """Write a figure, or the axes' figure, to a .png, .svg or .pdf file; `ForescaleError` where it cannot."""
     path = Path(path)
     content = picture_bytes(drawn, path)  # drawn first, written after: an error leaves no half file behind
     try:
@@ -48,11 +48,12 @@ def inline_svg(drawn: Axes | Figure, prefix: str) -> str:
 
     `prefix` (letters, digits, hyphens) starts every id, so that the figures of a page do not share any.
     """
-    from matplotlib import rc_context
+    import matplotlib
 
+    context: Any = matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": prefix})  # pyright: ignore
     figure: Any = drawn.get_figure(root=True)
     content = BytesIO()
-    with rc_context({"svg.fonttype": "none", "svg.hashsalt": prefix}):
+    with context:
         figure.savefig(content, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
     svg = content.getvalue().decode("utf-8")
     svg = re.sub(r"<!--.*?-->|<metadata>.*?</metadata>", "", svg[svg.index("<svg") :], flags=re.S)

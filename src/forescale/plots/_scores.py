@@ -30,7 +30,7 @@ def score_chart(scores: Scores, axes: Axes | None = None) -> Axes:
     """
     laws = sorted(scores.laws, key=lambda s: s.smooth.mean)
     rows = _rows(((laws, BLUE), (scores.baselines, VERMILION), ((scores.floor,), GREEN)))
-    drawn = new_axes(8.6, ROW * len(rows) + FRAME + LINE * len(_notes(scores))) if axes is None else axes
+    drawn: Any = new_axes(8.6, ROW * len(rows) + FRAME + LINE * len(_notes(scores))) if axes is None else axes
     _draw_rows(drawn, rows, "smooth", _notes(scores))
     drawn.set_title(_title(scores), loc="left", fontsize=10, parse_math=False)
     _draw_legend(drawn, scores)
@@ -45,14 +45,14 @@ def held_out_chart(fitted: FittedLaw, axes: Axes | None = None) -> Axes:
     choice = () if fitted.choice is None else (fitted.choice,)
     shown = [[s for s in group if s.gaps] for group in (fitted.held_out, choice, fitted.references)]
     rows = _rows(zip(shown, (BLUE, GREEN, VERMILION), strict=True))
-    drawn = new_axes(7.4, ROW * len(rows) + FRAME - 0.3) if axes is None else axes
+    drawn: Any = new_axes(7.8, ROW * len(rows) + FRAME - 0.3) if axes is None else axes
     _draw_rows(drawn, rows, "linear", ())
     names = [f"> {_name(s)}" if s.name == fitted.chosen else _name(s) for _, s, _ in rows]
     drawn.set_yticks([height for height, _, _ in rows], names, parse_math=False)
     entries = [
-        (BLUE, "a protocol, each cell left out once (> chosen)"),
-        (GREEN, "the choice between them, likewise"),
-        (VERMILION, "published, or best in hindsight"),
+        (BLUE, "a protocol, one cell left out (> chosen)"),
+        (GREEN, "the choice between protocols, likewise"),
+        (VERMILION, "published, or in hindsight"),
     ]
     _legend(drawn, entries, [each for _, each, _ in rows], 0.45)
     return drawn

@@ -11,28 +11,28 @@ class SuggestedRun(Protocol):
     """A run worth doing: any value with these attributes; tokens, FLOPs, and why."""
 
     @property
-    def params(self) -> float: ...  # noqa: D102
+    def params(self) -> float: ...
     @property
-    def tokens(self) -> float: ...  # noqa: D102
+    def tokens(self) -> float: ...
     @property
-    def learning_rate(self) -> float: ...  # noqa: D102
+    def learning_rate(self) -> float: ...
     @property
-    def batch_tokens(self) -> float: ...  # noqa: D102
+    def batch_tokens(self) -> float: ...
     @property
-    def compute(self) -> float: ...  # noqa: D102
+    def compute(self) -> float: ...
     @property
-    def reason(self) -> str: ...  # noqa: D102
+    def reason(self) -> str: ...
 
 
 class Interval(Protocol):
     """A coefficient: any value with these attributes; `low` and `high` are its 80 % interval."""
 
     @property
-    def value(self) -> float: ...  # noqa: D102
+    def value(self) -> float: ...
     @property
-    def low(self) -> float: ...  # noqa: D102
+    def low(self) -> float: ...
     @property
-    def high(self) -> float: ...  # noqa: D102
+    def high(self) -> float: ...
 
 
 Coefficients = Mapping[str, Mapping[str, Interval]]  # quantity -> coefficient -> interval

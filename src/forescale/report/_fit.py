@@ -8,7 +8,20 @@ from typing import TYPE_CHECKING, Any
 
 from forescale.quantities import humanize
 from forescale.report._extras import Calibration, Coefficients, SuggestedRun
-from forescale.report._parts import Figure, Number, Table, count, facts, figure, number, percent, render, symbol
+from forescale.report._parts import (
+    Figure,
+    Number,
+    Table,
+    count,
+    exponent,
+    facts,
+    figure,
+    number,
+    percent,
+    rare_first,
+    render,
+    symbol,
+)
 
 if TYPE_CHECKING:
     from forescale.fit import CellEvidence, Coverage, Evidence, FittedLaw, Score
@@ -44,12 +57,14 @@ def fit_report(
         fitted=fitted,
         document=document,
         chosen=document["held_out"][fitted.chosen],
-        verdict=_verdict(fitted, shown),
+        warnings=rare_first(fitted.warnings),
+        costs=_costs(fitted, document),
+        verdict=_verdict(fitted, document, shown),
         columns=_columns(runs),
         coverage_figure=_coverage_figure(shown.coverage),
         coverage=_coverage(shown.coverage),
         panels=_panels(shown.cells),
-        cells=_cells(shown.cells),
+        cells=_cells(shown.cells, list(fitted.coefficients)),
         coefficient_figures=list(_coefficient_figures(fitted, shown)),
         coefficients=_coefficients(document),
         readings=_readings(shown),
@@ -73,10 +88,20 @@ def _gap_row(name: str, gaps: Mapping[str, Any], *more: str) -> Row:
     return (name, *means, percent(gaps["linear"]["max"]), *more)
 
 
-def _verdict(fitted: FittedLaw, shown: Evidence) -> Table:
-    """This law on cells it had not seen, beside what was published and the best constant setting."""
-    document = fitted.to_json()
-    rows = [_gap_row("this law, each cell left out once", document["held_out"][fitted.chosen], fitted.chosen)]
+def _costs(fitted: FittedLaw, document: Mapping[str, Any]) -> dict[str, Number | None]:
+    """The two numbers of the verdict; None where no cell has one."""
+    scores = {"own": document["held_out"][fitted.chosen], "published": next(iter(document["references"].values()))}
+    return {
+        name: percent(gaps["linear"]["mean"], bound=gaps["lower_bound"]) if gaps["cells"] else None
+        for name, gaps in scores.items()
+    }
+
+
+def _verdict(fitted: FittedLaw, document: Mapping[str, Any], shown: Evidence) -> Table:
+    """The law on cells it had not seen, beside what was published and the best constant setting."""
+    rows = [
+        _gap_row("this law, each cell left out once", document["held_out"][fitted.chosen], f"protocol {fitted.chosen}")
+    ]
     if document["choice_held_out"] is not None:
         note = "the protocol too is chosen without the cell"
         rows.append(_gap_row("this law and its protocol", document["choice_held_out"], note))
@@ -134,7 +159,7 @@ def _span(low: str, high: str) -> str:
 
 def _cell_name(at: Any) -> str:
     active = f" ({humanize(at.active_params)} active)" if at.active_params < at.params else ""
-    return f"N = {humanize(at.params)}{active}, D = {humanize(at.tokens)}"
+    return f"N\u00a0=\u00a0{humanize(at.params)}{active}, D\u00a0=\u00a0{humanize(at.tokens)}"
 
 
 def _panels(cells: Sequence[CellEvidence]) -> dict[str, Any]:
@@ -156,22 +181,29 @@ def _describe(c: CellEvidence) -> str:
     )
 
 
-def _cells(cells: Sequence[CellEvidence]) -> Table:
+def _cells(cells: Sequence[CellEvidence], quantities: Sequence[str]) -> Table:
+    named = {"learning_rate": "learning rate", "batch_tokens": "batch (tokens)"}
     head = (
-        *("cell", "optimum: learning rate", "batch (tokens)", "law: learning rate", "batch (tokens)"),
-        *("off by (octaves): learning rate", "batch", "law's gap (%, smooth)", "cell left out", "published Step Law"),
+        "cell",
+        *(f"{what}: {named[q]}" for q in quantities for what in ("optimum", "law")),
+        *(f"{QUANTITIES[q]} off by (octaves)" for q in quantities),
+        *("law's gap (%, smooth)", "cell left out (%)", "published Step Law (%)"),
     )
-    rows = [tuple(_cell_row(c)) for c in cells]
-    caption = "The measured optimum of each cell (lowest point of its smooth surface), the law's choice, and what it costs."
-    return Table(caption=caption, head=head, rows=rows)
+    caption = (
+        "The measured optimum of each cell (lowest point of its smooth surface), the law's choice, and what it costs."
+    )
+    if any(c.cell.on_edge for c in cells):
+        caption += " † The best run lies on the edge of its sweep, so the optimum may lie beyond."
+    return Table(caption=caption, head=head, rows=[tuple(_cell_row(c, quantities)) for c in cells])
 
 
-def _cell_row(c: CellEvidence) -> Iterator[str | Number]:
-    yield _cell_name(c.cell) + (" (best run on the edge of the sweep)" if c.cell.on_edge else "")
-    for rate, batch in (c.optimum, (c.choice.learning_rate, c.choice.batch_tokens)):
-        yield number(rate, "{:.3g}")
-        yield count(batch)
-    for quantity in QUANTITIES:
+def _cell_row(c: CellEvidence, quantities: Sequence[str]) -> Iterator[str | Number]:
+    yield _cell_name(c.cell) + (" †" if c.cell.on_edge else "")
+    optimum = dict(zip(QUANTITIES, c.optimum, strict=True))
+    for quantity in quantities:
+        for value in (optimum[quantity], getattr(c.choice, quantity)):
+            yield count(value) if quantity == "batch_tokens" else number(value, "{:.3g}")
+    for quantity in quantities:
         yield number(c.octaves(quantity, c.choice), "{:+.2f}")
     for gap in (c.choice, c.held_out, c.published):
         yield "" if gap is None else percent(100 * gap.smooth, bound=gap.clipped)
@@ -193,7 +225,10 @@ def _coefficient_figures(fitted: FittedLaw, shown: Evidence) -> Iterator[Figure]
 def _coefficients(document: Mapping[str, Any]) -> Table:
     over = document["bootstrap"]
     rows: list[Row] = [
-        (f"{QUANTITIES[quantity]}: {symbol(name)}", *(number(c[key]) for key in ("value", "low", "high", "stderr", "mean")))
+        (
+            f"{QUANTITIES[quantity]}: {symbol(name)}",
+            *(number(c[key]) for key in ("value", "low", "high", "stderr", "mean")),
+        )
         for quantity, said in document["predicts"].items()
         for name, c in said["parameters"].items()
     ]
@@ -211,10 +246,12 @@ def _readings(shown: Evidence) -> Table:
         text = humanize if each.quantity == "batch_tokens" else "{:.3g}"
         name = "this law" if each.own else each.name
         slopes = (each.slopes.get(i) for i in inputs)
-        exponents = ("" if s is None else number(s.value, "{:+.3f}") for s in slopes)
+        exponents = ("" if s is None else exponent(s.value) for s in slopes)
         rows.append((f"{QUANTITIES[each.quantity]}: {name}", number(each.value.value, text), *exponents))
     where = _cell_name(shown.middle)
-    caption = f"What each law says in the middle of the sweep ({where}): its value there, and its exponents (slopes in logarithms)."
+    caption = (
+        f"What each law says in the middle of the sweep ({where}): its value and exponents (slopes in logarithms)."
+    )
     head = ("law", "value", *(symbol(i) for i in inputs))
     return Table(caption=caption, head=head, rows=rows, strong=[i for i, r in enumerate(shown.readings) if r.own])
 
@@ -233,9 +270,13 @@ def _held_out(fitted: FittedLaw, document: Mapping[str, Any]) -> Table:
     for score, gaps in (*scores, *choice, *((s, document["references"][s.name]) for s in fitted.references)):
         missing = f"; no value in {score.missing}" if score.missing else ""
         name = f"▸ {score.name} (chosen)" if score.name == fitted.chosen else score.name
-        rows.append(_gap_row(name, gaps, score.title + missing) if score.gaps else (name, *[""] * 4, score.title + missing))
+        rows.append(
+            _gap_row(name, gaps, score.title + missing) if score.gaps else (name, *[""] * 4, score.title + missing)
+        )
     head = ("protocol", *READINGS, "worst cell (linear)", "optimum of a cell")
-    caption = "Loss above the cell's lowest in per cent, mean over cells, each law fitted without the cell it is scored on."
+    caption = (
+        "Loss above the cell's lowest in per cent, mean over cells, each law fitted without the cell it is scored on."
+    )
     strong = [i for i, (score, _) in enumerate(scores) if score.name == fitted.chosen]
     return Table(caption=caption, head=head, rows=rows, strong=strong)
 
@@ -252,7 +293,11 @@ def _residual_figures(fitted: FittedLaw, cells: Sequence[CellEvidence]) -> Itera
 
 def _calibrated(calibration: Calibration) -> Table:
     rows: list[Row] = [
-        (f"{QUANTITIES.get(quantity, quantity)}: {symbol(name)}", *_interval(calibration.prior, quantity, name), *_three(after))
+        (
+            f"{QUANTITIES.get(quantity, quantity)}: {symbol(name)}",
+            *_interval(calibration.prior, quantity, name),
+            *_three(after),
+        )
         for quantity, coefficients in calibration.posterior.items()
         for name, after in coefficients.items()
     ]

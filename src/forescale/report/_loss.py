@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from forescale.quantities import humanize
-from forescale.report._parts import Figure, Number, Table, facts, figure, number, render
+from forescale.report._parts import Figure, Number, Table, facts, figure, number, rare_first, render
 
 if TYPE_CHECKING:
     from forescale.fit.loss import LossEvidence, LossFit
@@ -32,7 +32,10 @@ def loss_report(runs: Runs, fit: LossFit, *, law_file: str = "law.toml") -> str:
         title=fit.law.title,
         fit=fit,
         formula=fit.law.formula("loss").text(),
-        held_out=document["extrapolation"],
+        warnings=rare_first(fit.warnings),
+        held_out=_held_out(document),
+        rms=number(100 * fit.rms, "{:.2f}"),
+        objective=number(fit.objective),
         verdict=_verdict(document),
         runs=_runs(runs),
         fit_figure=_fit_figure(shown),
@@ -45,6 +48,15 @@ def loss_report(runs: Runs, fit: LossFit, *, law_file: str = "law.toml") -> str:
         law_file=law_file,
         commands=_commands(fit, law_file),
     )
+
+
+def _held_out(document: Mapping[str, Any]) -> dict[str, Number] | None:
+    """The extrapolation's numbers, errors in per cent."""
+    held = document["extrapolation"]
+    if held is None:
+        return None
+    errors = {key: number(100 * held[key], "{:+.2f}") for key in ("bias", "bias_low", "bias_high")}
+    return {**errors, "runs": number(held["held_out"], "{:.0f}"), "factor": number(held["factor"], "{:.3g}")}
 
 
 def _verdict(document: Mapping[str, Any]) -> Table:
@@ -106,11 +118,11 @@ def _constants(document: Mapping[str, Any], shown: LossEvidence) -> Table:
 def _optima(document: Mapping[str, Any]) -> Table:
     names = list(document["parameters"])
     rows: list[Row] = [
-        (f"{i}", number(o["objective"], "{:.6g}"), *(number(o["constants"][name]) for name in names))
+        (f"{i}", number(o["objective"]), *(number(o["constants"][name]) for name in names))
         for i, o in enumerate(document["optima"], 1)
     ]
     caption = "Local optima, up to twice the objective of the best (mean Huber loss)."
-    return Table(caption=caption, head=("", "objective", *names), rows=rows, strong=(0,))
+    return Table(caption=caption, head=("optimum", "objective", *names), rows=rows, strong=(0,))
 
 
 def _conditions(fit: LossFit, shown: LossEvidence) -> Iterator[Table]:

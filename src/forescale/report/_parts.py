@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 MANY_ROWS = 24  # beyond, a table scrolls in a box of its own
+MANY_ALIKE = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,10 +58,21 @@ def figure(drawn: Axes, prefix: str, alt: str, caption: str = "") -> Figure:
     return Figure(svg=f'{opened} role="img" aria-labelledby="{prefix}-title">{title}{rest}', caption=caption)
 
 
-def number(value: float, text: str | Callable[[float], str] = "{:.4g}") -> Number:
-    """A number in a format, with a real minus sign."""
-    shown = text.format(value) if isinstance(text, str) else text(value)
-    return Number(value=value, text=shown.replace("-", "\u2212") if not shown.startswith("1e-") else shown)
+def number(value: float, text: str | Callable[[float], str] | None = None) -> Number:
+    """A number in a format (four digits if none is given), with a real minus sign."""
+    shown = _four_digits(value) if text is None else text.format(value) if isinstance(text, str) else text(value)
+    return Number(value=value, text=f"\u2212{shown[1:]}" if shown.startswith("-") else shown)
+
+
+def _four_digits(value: float) -> str:
+    if value == 0 or 1e-4 <= abs(value) < 1e6:
+        return f"{float(f'{value:.4g}'):,.10g}"
+    return f"{value:.4g}".replace("e+0", "e").replace("e+", "e").replace("e-0", "e-")
+
+
+def exponent(value: float) -> Number:
+    """With its sign; a law that has none shows 0."""
+    return number(value, "{:+.3f}" if abs(value) > 1e-9 else "0")
 
 
 def count(value: float) -> Number:
@@ -70,7 +82,8 @@ def count(value: float) -> Number:
 
 def percent(value: float, *, bound: bool = False) -> Number:
     """Per cent to three digits; `bound` marks a lower bound."""
-    return number(value, "≥ {:.3f}" if bound else "{:.3f}")
+    shown = number(value, "{:.3f}")
+    return Number(value=value, text=f"≥ {shown.text}") if bound else shown
 
 
 def symbol(coefficient: str) -> str:
@@ -78,9 +91,17 @@ def symbol(coefficient: str) -> str:
     return f"exponent of {SYMBOLS[coefficient]}" if coefficient in SYMBOLS else coefficient
 
 
+def rare_first(lines: Sequence[str]) -> list[str]:
+    """Lines in order, but what is said of many cells alike comes last, so that it hides nothing."""
+    from collections import Counter
+
+    said = Counter(line.rpartition(": ")[2] for line in lines)
+    return sorted(lines, key=lambda line: said[line.rpartition(": ")[2]] > MANY_ALIKE)
+
+
 def facts(caption: str, pairs: Iterable[tuple[str, str | Number]]) -> Table:
     """A table of names and values."""
-    return Table(caption=caption, head=("", "value"), rows=tuple(pairs))
+    return Table(caption=caption, head=("what", "value"), rows=tuple(pairs))
 
 
 def render(template: str, **context: Any) -> str:
