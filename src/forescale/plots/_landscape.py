@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import ceil
+from math import ceil, log
 from typing import TYPE_CHECKING, Any
 
 from forescale.plots._parts import BLUE, GREY, INK, SMALL, VERMILION, fixed_axes, log_axis, new_axes, widened
@@ -148,11 +148,13 @@ def _draw_line(axes: Any, cell: CellEvidence) -> None:
         axes.axhline(level, color=INK, linewidth=0.8, linestyle=style, alpha=0.6)
     axes.plot(curve, 100 * terrain.loss_gap[0], color="#5a9fc9", linewidth=1.2)
     axes.plot(seen, percent, **(RUN | {"markersize": 6}))
-    order, top = np.argsort(curve), min(max(4.0, 1.1 * float(percent.max())), 12.0)
-    ascending: Any = (np.log(curve)[order], 100 * terrain.loss_gap[0][order])
+    order = np.asarray(np.argsort(curve))
+    interpolate: Any = np.interp
+    top = min(max(4.0, 1.1 * float(percent.max())), 12.0)
+    xs, ys = np.log(curve[order]), 100 * terrain.loss_gap[0][order]
     for sign, choice in chosen.items():
         place = _clip(choice[along], span)
-        height = min(float(np.interp(np.log(place), *ascending)), top)
-        axes.plot(place, height, linestyle="none", **SIGNS[sign], zorder=4, clip_on=False)
+        height = float(interpolate(log(place), xs, ys))
+        axes.plot(place, min(height, top), linestyle="none", **SIGNS[sign], zorder=4, clip_on=False)
     axes.set_ylim(-0.4, top)
     axes.tick_params(labelsize=SMALL)

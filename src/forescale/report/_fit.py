@@ -362,9 +362,7 @@ def _commands(runs: Runs, fitted: FittedLaw, shown: Evidence, law_file: str) -> 
     law = shlex.quote(law_file)
     largest = max(fitted.law.range["params"]), max(fitted.law.range["tokens"])
     sizes = f"--params {humanize(largest[0])} --tokens {humanize(largest[1])} --seq-len {shown.middle.seq_len}"
-    return "\n".join(
-        (
-            f"forescale plan {sizes} --law {law}",
-            f"forescale score {shlex.quote(runs.source)} --law {law}",
-        )
+    asked = (
+        "" if "seq_len" in runs.columns or "seq_len" not in runs.frame.columns else f" --seq-len {shown.middle.seq_len}"
     )
+    return f"forescale plan {sizes} --law {law}\nforescale score {shlex.quote(runs.source)}{asked} --law {law}"
