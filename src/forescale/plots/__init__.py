@@ -1,5 +1,6 @@
 """Pictures of laws, plans, scores and fits; they hold no logic."""
 
+from forescale.plots._coefficients import coefficient_chart as coefficient_chart
 from forescale.plots._coefficients import slope_chart as slope_chart
 from forescale.plots._coefficients import value_chart as value_chart
 from forescale.plots._coverage import coverage_map as coverage_map
@@ -20,6 +21,7 @@ from forescale.plots._scores import score_chart as score_chart
 from forescale.plots._terminal import law_curve as law_curve
 
 __all__ = [
+    "coefficient_chart",
     "coverage_map",
     "held_out_chart",
     "inline_svg",

@@ -7,10 +7,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from forescale.quantities import humanize
-from forescale.report._extras import Calibration, Coefficients, SuggestedRun
+from forescale.report._calibration import calibration_section
+from forescale.report._extras import Calibration, SuggestedRun
 from forescale.report._parts import (
+    QUANTITIES,
     Figure,
     Number,
+    Row,
     Table,
     count,
     exponent,
@@ -29,8 +32,6 @@ if TYPE_CHECKING:
 
 READINGS = ("nearest", "linear", "smooth")
 MOST_PANELS = 24  # cells drawn; the table has them all
-QUANTITIES = {"learning_rate": "peak learning rate", "batch_tokens": "batch"}
-Row = tuple[str | Number, ...]
 
 
 def fit_report(
@@ -71,9 +72,7 @@ def fit_report(
         held_out_figure=_held_out_figure(fitted),
         held_out=_held_out(fitted, document),
         residual_figures=list(_residual_figures(fitted, shown.cells)),
-        calibration=calibration,
-        calibrated=None if calibration is None else _calibrated(calibration),
-        labs=None if calibration is None else _labs(calibration),
+        calibration=None if calibration is None else calibration_section(calibration),
         suggestions=None if suggestions is None else _suggestions(suggestions),
         conditions=list(_conditions(fitted)),
         toml=law_toml(fitted.law),
@@ -289,40 +288,6 @@ def _residual_figures(fitted: FittedLaw, cells: Sequence[CellEvidence]) -> Itera
             drawn = residual_chart(cells, quantity, variable)
             alt = f"The law's {QUANTITIES[quantity]} over the measured optimum, in octaves, against {variable}."
             yield figure(drawn, f"residual-{quantity}-{variable}", alt)
-
-
-def _calibrated(calibration: Calibration) -> Table:
-    rows: list[Row] = [
-        (
-            f"{QUANTITIES.get(quantity, quantity)}: {symbol(name)}",
-            *_interval(calibration.prior, quantity, name),
-            *_three(after),
-        )
-        for quantity, coefficients in calibration.posterior.items()
-        for name, after in coefficients.items()
-    ]
-    head = ("coefficient", "before", "80 % low", "80 % high", "after", "80 % low", "80 % high")
-    return Table(caption="Coefficients before and after these runs, with 80 % intervals.", head=head, rows=rows)
-
-
-def _labs(calibration: Calibration) -> Table | None:
-    names = [(q, c) for q, coefficients in calibration.posterior.items() for c in coefficients]
-    rows: list[Row] = []
-    for lab, said in {**calibration.labs, "after these runs": calibration.posterior}.items():
-        intervals = [said.get(q, {}).get(c) for q, c in names]
-        rows.append((lab, *("" if i is None else f"{i.value:.3g} ({i.low:.3g} to {i.high:.3g})" for i in intervals)))
-    head = ("lab", *(f"{QUANTITIES.get(q, q)}: {symbol(c)}" for q, c in names))
-    caption = "Each lab's own coefficients, with 80 % intervals."
-    return Table(caption=caption, head=head, rows=rows, strong=[len(rows) - 1]) if calibration.labs else None
-
-
-def _interval(coefficients: Coefficients, quantity: str, name: str) -> Row:
-    found = coefficients.get(quantity, {}).get(name)
-    return ("", "", "") if found is None else _three(found)
-
-
-def _three(interval: Any) -> Row:
-    return tuple(number(v) for v in (interval.value, interval.low, interval.high))
 
 
 def _suggestions(suggestions: Sequence[SuggestedRun]) -> Table:

@@ -7,13 +7,11 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from forescale.quantities import humanize
-from forescale.report._parts import Figure, Number, Table, facts, figure, number, rare_first, render
+from forescale.report._parts import Figure, Number, Row, Table, facts, figure, number, rare_first, render
 
 if TYPE_CHECKING:
     from forescale.fit.loss import LossEvidence, LossFit
     from forescale.runs import Runs
-
-Row = tuple[str | Number, ...]
 
 
 def loss_report(runs: Runs, fit: LossFit, *, law_file: str = "law.toml") -> str:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 MANY_ROWS = 24  # beyond, a table scrolls in a box of its own
 MANY_ALIKE = 3
+QUANTITIES = {"learning_rate": "peak learning rate", "batch_tokens": "batch"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +24,9 @@ class Number:
 
     value: float
     text: str
+
+
+Row = tuple[str | Number, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
