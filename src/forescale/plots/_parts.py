@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from math import ceil, floor, log10
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 BLUE, GREEN, VERMILION, INK = "#0072B2", "#009E73", "#D55E00", "#000000"  # Okabe and Ito's
 GREY, PALE = "#767676", "#e4e4e4"
 SMALL = 8  # points of type
-ROOM = 0.7  # between ticks, of what as many as allowed would have if they stood evenly
+ROOM = 0.85  # between ticks, of what as many as allowed would have if they stood evenly
 LEGEND: Any = {"loc": "upper left", "ncols": 2, "fontsize": SMALL, "frameon": False, "borderpad": 0}
 LEADER: Any = {"arrowstyle": "-", "color": INK, "linewidth": 0.5, "alpha": 0.6, "relpos": (0, 0.5), "shrinkB": 3}
 LABEL: Any = {"va": "center", "fontsize": SMALL, "annotation_clip": False, "parse_math": False}
@@ -52,17 +52,20 @@ def log_axis(axis: Any, text: Callable[[float], str], span: tuple[float, float],
 
 def _round_ticks(low: float, high: float, most: int) -> list[float]:
     """Where a span holds too few round numbers of the usual kind, evenly spaced ones."""
+    steps = ((1, 1.5, 2, 3, 4, 5, 6, 8), (1, 2, 3, 5), (1, 2, 5), (1, 3), (1,))
+    tries = (round_numbers(low, high, s) for s in steps) if high >= 4 * low else _even_ticks(low, high, most)
+    room = ROOM * log10(high / low) / most
+    fits = (t for t in tries if 2 <= len(t) <= most and all(log10(b / a) >= room for a, b in pairwise(t)))
+    powers = round_numbers(low, high, (1,))
+    return next(fits, powers[:: max(ceil(len(powers) / most), 1)])
+
+
+def _even_ticks(low: float, high: float, most: int) -> Iterator[list[float]]:
     from matplotlib.ticker import MaxNLocator
 
-    if high < 4 * low:
-        even = MaxNLocator(most, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)
-        return [float(t) for t in even if low <= t <= high][:most]
-    for steps in ((1, 1.5, 2, 3, 4, 5, 6, 8), (1, 2, 3, 5), (1, 2, 5), (1, 3), (1,)):
-        ticks = round_numbers(low, high, steps)
-        if len(ticks) <= most and all(log10(b / a) >= ROOM * log10(high / low) / most for a, b in pairwise(ticks)):
-            return ticks
-    powers = round_numbers(low, high, (1,))
-    return powers[:: ceil(len(powers) / most)]
+    for count in range(most, 0, -1):
+        even = MaxNLocator(count, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)
+        yield [float(tick) for tick in even if low <= tick <= high]
 
 
 def power_text(value: float) -> str:

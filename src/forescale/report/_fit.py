@@ -297,7 +297,7 @@ def _suggestions(suggestions: Sequence[SuggestedRun]) -> Table:
             *(count(v) for v in (run.params, run.tokens)),
             number(run.learning_rate, "{:.3g}"),
             count(run.batch_tokens),
-            number(run.compute, "{:.3g}"),
+            number(run.compute),
             run.reason,
         )
         for i, run in enumerate(suggestions, 1)

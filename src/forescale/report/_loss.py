@@ -140,7 +140,7 @@ def _conditions(fit: LossFit, shown: LossEvidence) -> Iterator[Table]:
 
 
 def _ends(axis: str, value: float) -> Number:
-    return number(value, "{:.3g}" if axis in ("compute", "sparsity") else humanize)
+    return number(value, None if axis in ("compute", "sparsity") else humanize)
 
 
 def _commands(fit: LossFit, law_file: str) -> str:

@@ -71,7 +71,8 @@ def number(value: float, text: str | Callable[[float], str] | None = None) -> Nu
 def _four_digits(value: float) -> str:
     if value == 0 or 1e-4 <= abs(value) < 1e6:
         return f"{float(f'{value:.4g}'):,.10g}"
-    return f"{value:.4g}".replace("e+0", "e").replace("e+", "e").replace("e-0", "e-")
+    mantissa, _, power = f"{value:.4g}".partition("e")
+    return f"{mantissa}e{int(power)}"
 
 
 def exponent(value: float) -> Number:
