@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from forescale.cli._outputs import check_destinations, write
+from forescale.cli._score import THREADS
 from forescale.errors import ForescaleError
 
 if TYPE_CHECKING:
@@ -68,6 +70,8 @@ def fit(
         Also write a page about the fit to this .html file: data, landscape, coefficients, held-out scores, residuals. It
         is one file that opens offline.
     """
+    for name in THREADS:
+        os.environ.setdefault(name, "1")
     from forescale.fit import fit_law
     from forescale.runs import parse_columns, read_runs
 
