@@ -24,6 +24,7 @@ FLOORS = (
     {"fit"},
     {"plan"},
     {"plots"},
+    {"report"},
     {"cli"},
     {"__init__", "__main__"},
 )

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from forescale.cli._options import Flag
-from forescale.cli._outputs import check_destinations
+from forescale.cli._outputs import check_destinations, write
+from forescale.cli._score import THREADS
 from forescale.errors import ForescaleError
 from forescale.quantities import humanize
 
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 
     from forescale.fit import FittedLaw, Score
     from forescale.fit.calibrate import Calibration
+    from forescale.runs import Runs
 
 READINGS = ("nearest", "linear", "smooth")
 PRIORS = ("published", "none")
@@ -37,6 +40,7 @@ def fit(
     columns: str | None = None,
     seq_len: int | None = None,
     seed: int = 0,
+    report: Path | None = None,
 ) -> None:
     """Laws of the best learning rate and batch from your own runs, and how they do on cells they have not seen.
 
@@ -75,11 +79,16 @@ def fit(
         Tokens per sequence, where the batch counts sequences and no column says.
     seed
         Of the bootstrap.
+    report
+        Also write a page about the fit to this .html file: data, landscape, coefficients, held-out scores, residuals. It
+        is one file that opens offline.
     """
+    for name in THREADS:
+        os.environ.setdefault(name, "1")
     from forescale.fit import fit_law
     from forescale.runs import parse_columns, read_runs
 
-    _check(out, runs)
+    _check(out, report, runs)
     alone = {"--protocol": protocol != "auto", "--over": over != "cells", "--bootstraps": bootstraps != BOOTSTRAPS}
     with_prior = _with_prior(prior, [option for option, given in alone.items() if given], loss_law)
     if surface:
@@ -93,7 +102,7 @@ def fit(
         from forescale.cli._fit_loss import fit_loss
 
         _refuse_unused(protocol, over, seq_len)
-        fit_loss(runs, loss_law, columns, json, out, bootstraps=bootstraps, seed=seed)
+        fit_loss(runs, loss_law, columns, json, out, report, bootstraps=bootstraps, seed=seed)
         return
     table = read_runs(runs, columns=parse_columns(columns) if columns is not None else None, seq_len=seq_len)
     if with_prior:
@@ -102,6 +111,7 @@ def fit(
         fitted = calibrate(table)
     else:
         fitted = fit_law(table, protocol=protocol, over=over, bootstraps=bootstraps, seed=seed)
+    page = None if report is None else _page(table, fitted, out)
     if json:
         from json import dumps
 
@@ -113,6 +123,7 @@ def fit(
 
         save_law(fitted.law, out)
         print(f"forescale: wrote {out}", file=sys.stderr)
+    write_report(report, page)
 
 
 def _with_prior(prior: str | None, alone: Sequence[str], loss_law: str | None) -> bool:
@@ -128,9 +139,24 @@ def _with_prior(prior: str | None, alone: Sequence[str], loss_law: str | None) -
     return prior != "none" and not alone and loss_law is None
 
 
-def _check(out: Path | None, runs: Path) -> None:
+def _page(table: Runs, fitted: FittedLaw, out: Path | None) -> str:
+    from forescale.report import fit_report
+
+    return fit_report(table, fitted, law_file="law.toml" if out is None else str(out))
+
+
+def write_report(report: Path | None, page: str | None) -> None:
+    """Write the page where one was asked for; it was made before anything was printed."""
+    if report is not None and page is not None:
+        sys.stdout.flush()  # what cannot be printed fails here, before a file is written
+        print(f"forescale: {write(report, page.encode())} {report}", file=sys.stderr)
+
+
+def _check(out: Path | None, report: Path | None, runs: Path) -> None:
     """Refuse a file that cannot be written before any work is done."""
-    check_destinations({"--out": out}, [runs])
+    check_destinations({"--out": out, "--report": report}, [runs])
+    if report is not None and report.suffix.lower() not in (".html", ".htm"):
+        raise ForescaleError(f"--report must end in .html, since a report is a page of HTML; got {str(report)!r}.")
     if out is not None and out.suffix != ".toml":
         raise ForescaleError(f"--out must end in .toml, since a law is written as TOML; got {str(out)!r}.")
 

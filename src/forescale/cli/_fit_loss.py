@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from forescale.fit.loss import LossFit
+    from forescale.runs import Runs
 
 
 def fit_loss(
@@ -18,11 +19,13 @@ def fit_loss(
     columns: str | None = None,
     json: bool = False,
     out: Path | None = None,
+    report: Path | None = None,
     *,
     bootstraps: int = 1000,
     seed: int = 0,
 ) -> None:
-    """Fit the loss law `family` to the runs, print its constants with intervals and save the law to `out`."""
+    """Fit the loss law `family` to the runs, print its constants with intervals save the law to `out` and a page to `report`."""
+    from forescale.cli._fit import write_report
     from forescale.fit.loss import fit_loss_law
     from forescale.laws import save_law
     from forescale.runs import parse_columns, read_runs
@@ -30,6 +33,7 @@ def fit_loss(
     needs = ("loss",)
     table = read_runs(runs, columns=parse_columns(columns) if columns is not None else None, needs=needs)
     fit = fit_loss_law(table, family, bootstraps=bootstraps, seed=seed)
+    page = None if report is None else _page(table, fit, out)
     if json:
         from json import dumps
 
@@ -39,6 +43,13 @@ def fit_loss(
     if out is not None:
         save_law(fit.law, out)
         print(f"forescale: wrote {out}", file=sys.stderr)
+    write_report(report, page)
+
+
+def _page(table: Runs, fit: LossFit, out: Path | None) -> str:
+    from forescale.report import loss_report
+
+    return loss_report(table, fit, law_file="law.toml" if out is None else str(out))
 
 
 def _print(fit: LossFit) -> None:

@@ -6,7 +6,14 @@ from forescale.fit._basin import slices as slices
 from forescale.fit._cells import Cell as Cell
 from forescale.fit._cells import Cells as Cells
 from forescale.fit._cells import Gaps as Gaps
+from forescale.fit._cells import Terrain as Terrain
 from forescale.fit._cells import make_cells as make_cells
+from forescale.fit._evidence import CellEvidence as CellEvidence
+from forescale.fit._evidence import Coverage as Coverage
+from forescale.fit._evidence import Estimate as Estimate
+from forescale.fit._evidence import Evidence as Evidence
+from forescale.fit._evidence import LawReading as LawReading
+from forescale.fit._evidence import evidence as evidence
 from forescale.fit._fit_law import fit_law as fit_law
 from forescale.fit._fitted import Bootstrap as Bootstrap
 from forescale.fit._fitted import Coefficient as Coefficient
@@ -21,15 +28,22 @@ from forescale.fit._scores import Summary as Summary
 __all__ = [
     "Bootstrap",
     "Cell",
+    "CellEvidence",
     "CellGap",
     "Cells",
     "Coefficient",
+    "Coverage",
+    "Estimate",
+    "Evidence",
     "FittedLaw",
     "Gaps",
+    "LawReading",
     "Score",
     "Scores",
     "Summary",
+    "Terrain",
     "data_hash",
+    "evidence",
     "fit_law",
     "interaction_and_ridge",
     "make_cells",

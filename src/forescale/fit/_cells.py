@@ -37,6 +37,28 @@ class Gaps:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class Terrain:
+    """A cell's smooth surface on a mesh: loss gaps (shares, NaN beyond the runs' hull) at learning rates and batches.
+
+    Rows are learning rates and columns batches; where the runs vary along one line, all three are one row of points.
+    """
+
+    learning_rates: Array
+    batches: Array
+    loss_gap: Array
+
+    def within(self, loss_gap: float) -> tuple[tuple[float, float], tuple[float, float]] | None:
+        """Lowest and highest learning rate and batch at which the gap is at most `loss_gap`; None where it never is."""
+        import numpy as np
+
+        low = np.nan_to_num(self.loss_gap, nan=np.inf) <= loss_gap
+        if not low.any():
+            return None
+        rates, batches = (v[low] for v in np.broadcast_arrays(self.learning_rates, self.batches))
+        return (float(rates.min()), float(rates.max())), (float(batches.min()), float(batches.max()))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Cell:
     """The runs of one (params, active_params, tokens).
 
@@ -133,6 +155,19 @@ class Cell:
             # The first within the runs' hull: on a full grid the first of all.
             best = next((p for p in ascending if np.isfinite(self._linear(p[None])[0])), best)
         return float(np.exp(best[0])), float(np.exp(best[1]))
+
+    def terrain(self) -> Terrain:
+        """The smooth surface on a mesh over the swept box, or along the line that the runs lie on."""
+        import numpy as np
+
+        mesh = self._mesh()
+        rates, batches = np.exp(mesh).T
+        inside = np.isfinite(self._linear(mesh))
+        gaps = np.where(inside, self.gaps(rates, batches).smooth, np.nan)
+        shape = (MESH, MESH) if self._axis is None else (1, len(mesh))
+        return Terrain(
+            learning_rates=rates.reshape(shape), batches=batches.reshape(shape), loss_gap=gaps.reshape(shape)
+        )
 
     @cached_property
     def _box(self) -> tuple[Array, Array]:

@@ -61,6 +61,11 @@ class FittedLaw:
     warnings: tuple[str, ...]
     notes: tuple[str, ...]
 
+    @property
+    def chosen(self) -> str:
+        """The name of the held-out score whose protocol became the law."""
+        return next(s.name for s in self.held_out if self.chosen_because.startswith(f"{s.name} ("))
+
     def to_json(self) -> dict[str, Any]:
         """Everything in plain JSON types, gaps in per cent."""
         return {

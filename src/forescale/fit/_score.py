@@ -38,7 +38,7 @@ def score(runs: Runs, laws: Sequence[str | Path | Law] | None = None) -> Scores:
             f"({cells.alone} cells of one setting): scoring needs a sweep."
         )
     chosen, unverified = _catalog() if laws is None else (_named(laws), ())
-    scored, not_applicable = _score_all(cells.cells, chosen)
+    scored, not_applicable = score_all(cells.cells, chosen)
     if laws is not None and not scored:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in not_applicable.items())
         raise ForescaleError(f"none of the laws named can be scored on {runs.source}. {reasons}")
@@ -55,10 +55,17 @@ def score(runs: Runs, laws: Sequence[str | Path | Law] | None = None) -> Scores:
 
 def _catalog() -> tuple[list[Law], tuple[str, ...]]:
     """The catalog's laws on learning rate or batch that are verified, and the names of those that are not."""
+    return catalog_laws(), tuple(each.name for each in _suited() if not _verified(each))
+
+
+def catalog_laws() -> list[Law]:
+    """The catalog's laws on learning rate or batch that are verified."""
+    return [each for each in _suited() if _verified(each)]
+
+
+def _suited() -> list[Law]:
     found = [law(name) for name in names()]
-    suited = [each for each in found if each.kind == "hyperparameters" and _quantities(each)]
-    unverified = tuple(each.name for each in suited if not _verified(each))
-    return [each for each in suited if _verified(each)], unverified
+    return [each for each in found if each.kind == "hyperparameters" and _quantities(each)]
 
 
 def _named(laws: Sequence[str | Path | Law]) -> list[Law]:
@@ -76,7 +83,7 @@ def _verified(each: Law) -> bool:
     )
 
 
-def _score_all(cells: Sequence[Cell], laws: Iterable[Law]) -> tuple[list[Score], dict[str, str]]:
+def score_all(cells: Sequence[Cell], laws: Iterable[Law]) -> tuple[list[Score], dict[str, str]]:
     scored: list[Score] = []
     not_applicable: dict[str, str] = {}
     for each in laws:

@@ -12,6 +12,7 @@ from forescale.laws._law import TransferError as TransferError
 from forescale.laws._law import spell as spell
 from forescale.laws._load import law as law
 from forescale.laws._load import names as names
+from forescale.laws._save import law_toml as law_toml
 from forescale.laws._save import save_law as save_law
 from forescale.laws._variables import variables as variables
 
@@ -26,6 +27,7 @@ __all__ = [
     "TransferError",
     "conventions",
     "law",
+    "law_toml",
     "names",
     "save_law",
     "spell",

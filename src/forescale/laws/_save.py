@@ -22,9 +22,14 @@ def save_law(law: Law, path: str | Path) -> None:
     if path.suffix != ".toml":
         raise ForescaleError(f"a law is written as TOML, to a path ending in .toml; got {str(path)!r}.")
     try:
-        path.write_text("\n".join(_lines(law)) + "\n", encoding="utf-8")
+        path.write_text(law_toml(law), encoding="utf-8")
     except OSError as error:
         raise ForescaleError(f"the law file {path} cannot be written: {error.strerror or error}.") from None
+
+
+def law_toml(law: Law) -> str:
+    """The text of the file that `save_law` writes."""
+    return "\n".join(_lines(law)) + "\n"
 
 
 def _lines(law: Law) -> Iterator[str]:

@@ -1,25 +1,51 @@
-"""Pictures of laws, plans, frontiers and scores; they hold no logic."""
+"""Pictures of laws, plans, frontiers, scores, surfaces and fits; they hold no logic."""
 
+from forescale.plots._coefficients import coefficient_chart as coefficient_chart
+from forescale.plots._coefficients import slope_chart as slope_chart
+from forescale.plots._coefficients import value_chart as value_chart
+from forescale.plots._coverage import coverage_map as coverage_map
 from forescale.plots._frontier import frontier_figure as frontier_figure
 from forescale.plots._frontier import frontier_map as frontier_map
 from forescale.plots._frontier import frontier_trade as frontier_trade
+from forescale.plots._landscape import landscape_legend as landscape_legend
+from forescale.plots._landscape import landscape_map as landscape_map
+from forescale.plots._landscape import landscape_maps as landscape_maps
+from forescale.plots._loss import loss_constants_chart as loss_constants_chart
+from forescale.plots._loss import loss_fit_chart as loss_fit_chart
+from forescale.plots._loss import loss_residual_chart as loss_residual_chart
 from forescale.plots._plan import plan_map as plan_map
+from forescale.plots._residuals import residual_chart as residual_chart
+from forescale.plots._save import inline_svg as inline_svg
 from forescale.plots._save import picture_bytes as picture_bytes
 from forescale.plots._save import picture_format as picture_format
 from forescale.plots._save import save as save
+from forescale.plots._scores import held_out_chart as held_out_chart
 from forescale.plots._scores import score_chart as score_chart
 from forescale.plots._surface import surface_map as surface_map
 from forescale.plots._terminal import law_curve as law_curve
 
 __all__ = [
+    "coefficient_chart",
+    "coverage_map",
     "frontier_figure",
     "frontier_map",
     "frontier_trade",
+    "held_out_chart",
+    "inline_svg",
+    "landscape_legend",
+    "landscape_map",
+    "landscape_maps",
     "law_curve",
+    "loss_constants_chart",
+    "loss_fit_chart",
+    "loss_residual_chart",
     "picture_bytes",
     "picture_format",
     "plan_map",
+    "residual_chart",
     "save",
     "score_chart",
+    "slope_chart",
     "surface_map",
+    "value_chart",
 ]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
+from math import ceil, floor, log10
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -10,7 +12,9 @@ if TYPE_CHECKING:
 
 # Matplotlib's stubs leave keyword arguments untyped, hence the `Any` of the functions that draw.
 BLUE, GREEN, VERMILION, INK = "#0072B2", "#009E73", "#D55E00", "#000000"  # Okabe and Ito's
+GREY, PALE = "#767676", "#e4e4e4"
 SMALL = 8  # points of type
+ROOM = 0.85  # between ticks, of what as many as allowed would have if they stood evenly
 LEGEND: Any = {"loc": "upper left", "ncols": 2, "fontsize": SMALL, "frameon": False, "borderpad": 0}
 LEADER: Any = {"arrowstyle": "-", "color": INK, "linewidth": 0.5, "alpha": 0.6, "relpos": (0, 0.5), "shrinkB": 3}
 LABEL: Any = {"va": "center", "fontsize": SMALL, "annotation_clip": False, "parse_math": False}
@@ -22,6 +26,63 @@ def new_axes(width: float, height: float) -> Axes:
 
     figure: Any = Figure(figsize=(width, height), layout="constrained")
     return figure.add_subplot()
+
+
+def fixed_axes(width: float, height: float, frame: tuple[float, float, float, float]) -> Axes:
+    """Axes alone in a figure, `frame` inches from its left, bottom, right and top: quicker than a layout that measures."""
+    from matplotlib.figure import Figure
+
+    left, bottom, right, top = frame
+    figure: Any = Figure(figsize=(width, height))
+    return figure.add_axes((left / width, bottom / height, 1 - (left + right) / width, 1 - (bottom + top) / height))
+
+
+def log_axis(axis: Any, text: Callable[[float], str], span: tuple[float, float], most: int = 5) -> None:
+    """A logarithmic axis over `span` with at most `most` round ticks, as many as that allows."""
+    from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
+
+    low, high = span
+    axis.axes.set(**{f"{axis.axis_name}scale": "log", f"{axis.axis_name}lim": span})
+    ticks = _round_ticks(low, high, most)
+    axis.set_major_locator(FixedLocator(ticks))
+    axis.set_major_formatter(FixedFormatter([text(t) for t in ticks]))
+    axis.set_minor_locator(NullLocator())
+    axis.set_tick_params(labelsize=SMALL)
+
+
+def _round_ticks(low: float, high: float, most: int) -> list[float]:
+    """Where a span holds too few round numbers of the usual kind, evenly spaced ones."""
+    steps = ((1, 1.5, 2, 3, 4, 5, 6, 8), (1, 2, 3, 5), (1, 2, 5), (1, 3), (1,))
+    tries = (round_numbers(low, high, s) for s in steps) if high >= 4 * low else _even_ticks(low, high, most)
+    room = ROOM * log10(high / low) / most
+    fits = (t for t in tries if 2 <= len(t) <= most and all(log10(b / a) >= room for a, b in pairwise(t)))
+    powers = round_numbers(low, high, (1,))
+    return next(fits, powers[:: max(ceil(len(powers) / most), 1)])
+
+
+def _even_ticks(low: float, high: float, most: int) -> Iterator[list[float]]:
+    from matplotlib.ticker import MaxNLocator
+
+    for count in range(most, 0, -1):
+        even = MaxNLocator(count, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)
+        yield [float(tick) for tick in even if low <= tick <= high]
+
+
+def power_text(value: float) -> str:
+    """A number of FLOPs as people write it: 1e21, 3e21."""
+    return f"{value:.3g}".replace("e+", "e")
+
+
+def round_numbers(low: float, high: float, steps: Sequence[float]) -> list[float]:
+    """Every step times a power of ten between `low` and `high`."""
+    powers = range(floor(log10(low)), ceil(log10(high)) + 1)
+    numbers = (float(f"{step}e{power}") for power in powers for step in steps)
+    return [number for number in numbers if low <= number <= high]
+
+
+def widened(low: float, high: float, factor: float) -> tuple[float, float]:
+    """A span a factor wider on both sides."""
+    return low / factor, high * factor
 
 
 def legend_below(axes: Any, entries: Sequence[tuple[Any, str]], inches: float, columns: int = 2) -> None:

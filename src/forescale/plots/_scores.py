@@ -11,7 +11,7 @@ from forescale.plots._parts import BLUE, GREEN, INK, SMALL, VERMILION, legend_be
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from forescale.fit import Score, Scores
+    from forescale.fit import FittedLaw, Score, Scores
 
     Row = tuple[float, Score, str]  # its height, what it shows, its colour
 
@@ -30,11 +30,31 @@ def score_chart(scores: Scores, axes: Axes | None = None) -> Axes:
     """
     laws = sorted(scores.laws, key=lambda s: s.smooth.mean)
     rows = _rows(((laws, BLUE), (scores.baselines, VERMILION), ((scores.floor,), GREEN)))
-    drawn = new_axes(8.6, ROW * len(rows) + FRAME + LINE * len(_notes(scores))) if axes is None else axes
-    for height, each, color in rows:
-        _draw_row(drawn, height, each, color)
-    _set_axes(drawn, scores, rows)
+    drawn: Any = new_axes(8.6, ROW * len(rows) + FRAME + LINE * len(_notes(scores))) if axes is None else axes
+    _draw_rows(drawn, rows, "smooth", _notes(scores))
+    drawn.set_title(_title(scores), loc="left", fontsize=10, parse_math=False)
     _draw_legend(drawn, scores)
+    return drawn
+
+
+def held_out_chart(fitted: FittedLaw, axes: Axes | None = None) -> Axes:
+    """The loss gap (per cent, linear reading) of every protocol in every cell that it had not seen, the best on top.
+
+    The choice between protocols, published Step Law and the best constant setting in hindsight come below.
+    """
+    choice = () if fitted.choice is None else (fitted.choice,)
+    shown = [[s for s in group if s.gaps] for group in (fitted.held_out, choice, fitted.references)]
+    rows = _rows(zip(shown, (BLUE, GREEN, VERMILION), strict=True))
+    drawn: Any = new_axes(7.8, ROW * len(rows) + FRAME - 0.3) if axes is None else axes
+    _draw_rows(drawn, rows, "linear", ())
+    names = [f"> {_name(s)}" if s.name == fitted.chosen else _name(s) for _, s, _ in rows]
+    drawn.set_yticks([height for height, _, _ in rows], names, parse_math=False)
+    entries = [
+        (BLUE, "a protocol, one cell left out (> chosen)"),
+        (GREEN, "the choice between protocols, likewise"),
+        (VERMILION, "published, or in hindsight"),
+    ]
+    _legend(drawn, entries, [each for _, each, _ in rows], 0.45)
     return drawn
 
 
@@ -47,14 +67,20 @@ def _rows(groups: Iterable[tuple[Sequence[Score], str]]) -> list[Row]:
     return rows
 
 
-def _draw_row(axes: Any, height: float, each: Score, color: str) -> None:
+def _draw_rows(axes: Any, rows: Sequence[Row], reading: str, notes: Sequence[str]) -> None:
+    for height, each, color in rows:
+        _draw_row(axes, height, each, color, reading)
+    _set_axes(axes, rows, reading, notes)
+
+
+def _draw_row(axes: Any, height: float, each: Score, color: str, reading: str) -> None:
     axes.axhline(height, color="#dddddd", linewidth=0.7, zorder=1)
     for clipped, face in ((False, color), (True, "white")):
-        gaps = [100 * gap.smooth for gap in each.gaps if gap.clipped is clipped]
+        gaps = [100 * getattr(gap, reading) for gap in each.gaps if gap.clipped is clipped]
         axes.plot(gaps, [height] * len(gaps), **_dot(color, face), zorder=2)
-    axes.plot(100 * each.smooth.mean, height, **_mean(), zorder=3)
-    bound = "≥ " if each.clipped else ""
-    text = f"{bound}{100 * each.smooth.mean:.3f}"
+    mean = 100 * getattr(each, reading).mean
+    axes.plot(mean, height, **_mean(), zorder=3)
+    text = f"{'≥ ' if each.clipped else ''}{mean:.3f}"
     axes.annotate(text, (1, height), (46, 0), xycoords=("axes fraction", "data"), textcoords="offset points", **RIGHT)
 
 
@@ -74,10 +100,10 @@ def _mean() -> dict[str, Any]:
     return {"marker": "|", "linestyle": "none", "markersize": 15, "markeredgewidth": 2.2, "color": INK}
 
 
-def _set_axes(axes: Any, scores: Scores, rows: Sequence[Row]) -> None:
+def _set_axes(axes: Any, rows: Sequence[Row], reading: str, notes: Sequence[str]) -> None:
     from matplotlib.ticker import NullLocator
 
-    gaps = [100 * gap.smooth for _, each, _ in rows for gap in each.gaps]
+    gaps = [100 * getattr(gap, reading) for _, each, _ in rows for gap in each.gaps]
     axes.set_xscale("symlog", linthresh=LINEAR, linscale=0.7)
     axes.set_xlim(min(-0.02, 1.3 * min(gaps)), 1.25 * max(*gaps, LINEAR))
     low, high = axes.get_xlim()
@@ -89,9 +115,8 @@ def _set_axes(axes: Any, scores: Scores, rows: Sequence[Row]) -> None:
     axes.tick_params(labelsize=SMALL)
     axes.grid(axis="x", color="#eeeeee", linewidth=0.7)
     axes.set_axisbelow(True)
-    unit = f"loss above the cell's lowest (%, smooth reading; linear up to {LINEAR:g} %, then logarithmic)"
-    axes.set_xlabel("\n".join((unit, *_notes(scores))), loc="left", fontsize=SMALL, parse_math=False)
-    axes.set_title(_title(scores), loc="left", fontsize=10, parse_math=False)
+    unit = f"loss above the cell's lowest (%, {reading} reading; linear up to {LINEAR:g} %, then logarithmic)"
+    axes.set_xlabel("\n".join((unit, *notes)), loc="left", fontsize=SMALL, parse_math=False)
     axes.annotate("mean (%)", (1, 1), (46, 4), xycoords="axes fraction", textcoords="offset points", **RIGHT)
 
 
@@ -115,15 +140,20 @@ def _name(each: Score) -> str:
 
 
 def _draw_legend(axes: Any, scores: Scores) -> None:
+    entries = [
+        (BLUE, "a law, one cell"),
+        (VERMILION, "one constant setting for all cells"),
+        (GREEN, "floor: the cell's own smooth minimum"),
+    ]
+    shown = (*scores.laws, *scores.baselines, scores.floor)
+    _legend(axes, entries, shown, 0.45 + LINE * len(_notes(scores)))
+
+
+def _legend(axes: Any, colors: Sequence[tuple[str, str]], shown: Sequence[Score], inches: float) -> None:
     from matplotlib.lines import Line2D
 
-    shown = (*scores.laws, *scores.baselines, scores.floor)
-    entries: list[tuple[Any, str]] = [
-        (Line2D([], [], **_dot(BLUE, BLUE)), "a law, one cell"),
-        (Line2D([], [], **_dot(VERMILION, VERMILION)), "one constant setting for all cells"),
-        (Line2D([], [], **_dot(GREEN, GREEN)), "floor: the cell's own smooth minimum"),
-        (Line2D([], [], **_mean()), "mean"),
-    ]
+    entries: list[tuple[Any, str]] = [(Line2D([], [], **_dot(color, color)), text) for color, text in colors]
+    entries.append((Line2D([], [], **_mean()), "mean"))
     if any(each.clipped for each in shown):
         entries.append((Line2D([], [], **_dot(INK, "white")), "lower bound: outside the swept box"))
-    legend_below(axes, entries, 0.45 + LINE * len(_notes(scores)))
+    legend_below(axes, entries, inches)

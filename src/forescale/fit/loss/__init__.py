@@ -1,5 +1,7 @@
 """Runs to loss laws: variable projection, robust and batched; iso-FLOP optima."""
 
+from forescale.fit.loss._evidence import LossEvidence as LossEvidence
+from forescale.fit.loss._evidence import loss_evidence as loss_evidence
 from forescale.fit.loss._fit import Extrapolation as Extrapolation
 from forescale.fit.loss._fit import LossFit as LossFit
 from forescale.fit.loss._fit import Optimum as Optimum
@@ -13,9 +15,11 @@ __all__ = [
     "Extrapolation",
     "IsoFlopOptimum",
     "IsoFlops",
+    "LossEvidence",
     "LossFit",
     "Optimum",
     "Parameter",
     "fit_isoflops",
     "fit_loss_law",
+    "loss_evidence",
 ]
