@@ -28,7 +28,9 @@ def fit(
     over: str = "cells",
     bootstraps: int = 1000,
     columns: str | None = None,
+    set: str | None = None,  # noqa: A002  # the option's name
     seq_len: int | None = None,
+    keep_unfinished: bool = False,
     seed: int = 0,
 ) -> None:
     """Fit laws of the best learning rate and batch to your own sweep, and say how they do on cells they have not seen.
@@ -40,8 +42,10 @@ def fit(
     Parameters
     ----------
     runs
-        One row per finished run: .csv or .tsv (also .gz), .parquet, .jsonl. Needs parameters, tokens, peak learning
-        rate, batch and loss, under our names or common ones (N, D, lr, bs, smooth loss, ...).
+        A table with one row per finished run (.csv, .tsv, also .gz; .parquet, .jsonl, .json), or the store of a tool: a
+        W&B export or run folders, an MLflow store, TensorBoard event files, an Optuna study (file::study where it holds
+        several), a Ray Tune experiment, trainer_state.json files of Hugging Face. Needs parameters, tokens, peak
+        learning rate, batch and loss, under our names or common ones (N, D, lr, bs, smooth loss, config.lr, ...).
     out
         Write the law to this .toml file.
     json
@@ -58,22 +62,27 @@ def fit(
         Resamples for the intervals.
     columns
         Our name = your column, where the names are not recognised: learning_rate=lr,tokens=D.
+    set
+        What is alike in every run and not recorded, by our name: params=124M,tokens=2.6B.
+    keep_unfinished
+        Also take runs that crashed, were killed or pruned, or still run.
     seq_len
         Tokens per sequence, where the batch counts sequences and no column says.
     seed
         Of the bootstrap.
     """
     from forescale.fit import fit_law
-    from forescale.runs import parse_columns, read_runs
+    from forescale.cli._runs import read
 
     _check(out, runs)
     if loss_law is not None:
         from forescale.cli._fit_loss import fit_loss
 
         _refuse_unused(protocol, over, seq_len)
-        fit_loss(runs, loss_law, columns, json, out, bootstraps=bootstraps, seed=seed)
+        table = read(runs, columns, set, keep_unfinished=keep_unfinished, needs=("loss",))
+        fit_loss(table, loss_law, json, out, bootstraps=bootstraps, seed=seed)
         return
-    table = read_runs(runs, columns=parse_columns(columns) if columns is not None else None, seq_len=seq_len)
+    table = read(runs, columns, set, seq_len=seq_len, keep_unfinished=keep_unfinished)
     fitted = fit_law(table, protocol=protocol, over=over, bootstraps=bootstraps, seed=seed)
     if json:
         from json import dumps

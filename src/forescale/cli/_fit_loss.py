@@ -10,12 +10,12 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from forescale.fit.loss import LossFit
+    from forescale.runs import Runs
 
 
 def fit_loss(
-    runs: Path,
+    runs: Runs,
     family: str,
-    columns: str | None = None,
     json: bool = False,
     out: Path | None = None,
     *,
@@ -25,11 +25,8 @@ def fit_loss(
     """Fit the loss law `family` to the runs, print its constants with intervals and save the law to `out`."""
     from forescale.fit.loss import fit_loss_law
     from forescale.laws import save_law
-    from forescale.runs import parse_columns, read_runs
 
-    needs = ("loss",)
-    table = read_runs(runs, columns=parse_columns(columns) if columns is not None else None, needs=needs)
-    fit = fit_loss_law(table, family, bootstraps=bootstraps, seed=seed)
+    fit = fit_loss_law(runs, family, bootstraps=bootstraps, seed=seed)
     if json:
         from json import dumps
 

@@ -239,6 +239,7 @@ def _counts(runs: Runs) -> dict[str, Any]:
         "sha256": data_hash(runs),
         "read": runs.read,
         "missing_loss": runs.missing_loss,
+        "unfinished": runs.unfinished,
         "diverged": runs.diverged,
         "columns": dict(runs.columns),
     }

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 AGREE = 0.05  # steps * batch may miss the tokens by this much: rounding, a dropped last batch
 FEW_STEPS = 100
+COUNTERS = ("step", "iter", "iteration")  # as often counts of reports as of optimizer steps
 
 
 def add_batch(
@@ -140,7 +141,8 @@ def _check_steps(frame: polars.DataFrame, columns: Mapping[str, str]) -> tuple[s
         return ()
     factor = _median(ratio)
     off = int(((ratio - 1).abs() > AGREE).sum())
-    if off and bool(((ratio / factor - 1).abs() <= AGREE).all()):
+    counter = columns["steps"].lower().rpartition("/")[2] in COUNTERS
+    if off and not counter and bool(((ratio / factor - 1).abs() <= AGREE).all()):
         raise ForescaleError(_mixed(frame, columns, factor))
     if off:
         return (f"in {off} of {ratio.len()} runs steps × batch is not the tokens: unfinished runs, or mixed units",)

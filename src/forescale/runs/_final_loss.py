@@ -9,7 +9,7 @@ from forescale.errors import ForescaleError
 
 WIDEST = 100  # standard deviation in rows, at most
 SHARE = 0.01  # of the rows
-SMOOTHING = "Gaussian, its width the smaller of 100 and 1 % of the rows, over the logging interval, as Step Law's"
+SMOOTHING = "Gaussian of 1 % of the rows, at most 100, over the logging interval, as Step Law's"
 
 
 def final_loss(losses: Sequence[float], steps: Sequence[float] | None = None) -> float:

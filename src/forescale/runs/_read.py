@@ -57,12 +57,13 @@ def read_runs(
     table = _labelled(table, opened.label).filter(~_blank(opened.table))
     parsed = _parse(table, found, opened)
     late, why = unfinished(table)
-    late = late & parsed["loss"].is_finite() if not keep_unfinished else late & False
+    late = late & ~parsed["loss"].is_infinite().fill_null(False) & (not keep_unfinished)
     frame = parsed.filter(~late).drop_nulls("loss")
     if frame.height == 0:
         raise _none_left(opened.name, found, parsed.height, int(late.sum()), why)
-    notes = (*opened.notes, *said(given), *notes, *_late(int(late.sum()), why), *_which_loss(opened, found))
-    runs = _runs(frame, found, needs, seq_len, (*notes, *_rivals(found, table.filter(~late))), opened.name)
+    notes = (*opened.notes, *said(given), *notes, *_late(int(late.sum()), why))
+    notes += _rivals(found, table.filter(~late), store=opened.nan_diverges)
+    runs = _runs(frame, found, needs, seq_len, notes, opened.name)
     left_out = int(late.sum())
     return replace(
         runs, read=table.height, missing_loss=table.height - left_out - frame.height, unfinished=left_out
@@ -173,15 +174,8 @@ def _none_left(name: str, found: Found, rows: int, late: int, why: Sequence[str]
 def _late(count: int, why: Sequence[str]) -> tuple[str, ...]:
     if not count:
         return ()
-    return (f"{count} runs that did not finish are left out ({'; '.join(why)}); --keep-unfinished keeps them",)
-
-
-def _which_loss(source: Source, found: Found) -> tuple[str, ...]:
-    """Of a store, whether the loss is that of the training batches, smoothed, or the last one logged."""
-    column = found.columns.get("loss")
-    if column == SMOOTHED:
-        return (f"loss is the training loss at the end of its curve, smoothed ({SMOOTHING})",)
-    return (f"loss is the last {column!r} of each run",) if source.nan_diverges else ()
+    said = "1 run that did not finish is" if count == 1 else f"{count} runs that did not finish are"
+    return (f"{said} left out ({'; '.join(why)}); --keep-unfinished keeps them",)
 
 
 def _runs(
@@ -247,21 +241,29 @@ def _add_active(frame: polars.DataFrame, found: Found) -> polars.DataFrame:
     return frame
 
 
-def _rivals(found: Found, table: polars.DataFrame) -> tuple[str, ...]:
-    """What the reader chose between: columns of the same content need no word."""
+def _rivals(found: Found, table: polars.DataFrame, *, store: bool) -> tuple[str, ...]:
+    """What the reader chose between: columns of the same content need no word; of a store's loss, what it is."""
     notes: list[str] = []
-    for name, others in found.others.items():
-        chosen = found.columns[name]
-        rivals = [o for o in others if not table[o].equals(table[chosen])]
+    for name, chosen in found.columns.items():
+        rivals = [o for o in found.others.get(name, ()) if not table[o].equals(table[chosen]) and o != SMOOTHED]
+        what = _which_loss(chosen) if store and name == "loss" else f"{name} is read from {chosen!r}"
         if rivals:
             listed = ", ".join(repr(r) for r in rivals)
-            notes.append(f"{name} is read from {chosen!r}, not from {listed}; --columns {name}=COLUMN chooses another")
+            notes.append(f"{what}, not from {listed}; --columns {name}=COLUMN chooses another")
+        elif store and name == "loss":
+            notes.append(what)
     if found.vague_params():
         notes.append(
             f"params is read from {found.columns['params']!r} and taken as non-vocabulary parameters: if it counts "
             "embeddings, the laws see a larger model than they mean"
         )
     return tuple(notes)
+
+
+def _which_loss(column: str) -> str:
+    if column == SMOOTHED:
+        return f"loss is the training loss at the end of its curve, smoothed ({SMOOTHING})"
+    return f"loss is the last value of {column!r}"
 
 
 def _add_cells(frame: polars.DataFrame) -> tuple[polars.DataFrame, tuple[str, ...]]:

@@ -34,10 +34,10 @@ def read_folders(folders: Iterable[Path], name: str) -> Source:
     """Runs of a file store."""
     experiments: dict[Path, str] = {}
     named: list[Named] = []
-    for folder in folders:
+    metas = [(folder, read_yaml(folder / "meta.yaml")) for folder in folders]
+    for folder, meta in sorted(metas, key=lambda pair: number(pair[1].get("start_time")) or 0.0):
         if folder.parent not in experiments:
             experiments[folder.parent] = _experiment(folder.parent)
-        meta = read_yaml(folder / "meta.yaml")
         if meta.get("lifecycle_stage", "active") == "active":
             named.append((experiments[folder.parent], _run(folder, meta)))
     return _source(named, name)

@@ -187,7 +187,7 @@ def _objective(directions: Sequence[Any]) -> tuple[dict[str, str], str]:
     if len(directions) > 1:
         return {}, "the study has several objectives, value_0, value_1, ...: the loss is one of them or an attribute"
     if directions and directions[0] in MAXIMIZE:
-        return {}, "the study maximises its objective (column 'objective'), which a loss cannot be"
+        return {}, "the study maximises its objective (column 'value'), which a loss cannot be"
     return {"loss": "value"}, ""
 
 
