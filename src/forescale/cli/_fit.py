@@ -71,8 +71,8 @@ def fit(
     seed
         Of the bootstrap.
     """
-    from forescale.fit import fit_law
     from forescale.cli._runs import read
+    from forescale.fit import fit_law
 
     _check(out, runs)
     if loss_law is not None:

@@ -68,8 +68,8 @@ def score(
     """
     for name in THREADS:
         os.environ.setdefault(name, "1")
-    from forescale.fit import score as score_laws
     from forescale.cli._runs import read
+    from forescale.fit import score as score_laws
 
     if picture is not None:
         from forescale.plots import picture_format

@@ -83,13 +83,14 @@ _VAGUE_PARAMS = frozenset(ALIASES["params"][ALIASES["params"].index("n_params") 
 _TRAINING = frozenset(ALIASES["loss"][ALIASES["loss"].index("loss") : ALIASES["loss"].index("last_val_loss")])
 
 # What tools and people put before a name, with `.` or `/`: where settings come from, and where measurements do.
-_SETTINGS = frozenset(
+_SETTING_WORDS = (
     "config cfg conf params param hparams hparam_dict hp hyperparameters hyper_parameters hyperparams args arguments "
-    "training_args train_args training_arguments options opts settings flags user_attrs attrs train training trainer optim "
-    "optimizer optimizer_config opt data dataset dataloader datamodule model model_config model_args scheduler schedule "
-    "lr_scheduler run init_args train_loop_config training_config train_config hydra wandb".split()
+    "training_args train_args training_arguments options opts settings flags user_attrs attrs train training trainer "
+    "optim optimizer optimizer_config opt data dataset dataloader datamodule model model_config model_args scheduler "
+    "schedule lr_scheduler run init_args train_loop_config training_config train_config hydra wandb"
 )
-_RESULTS = frozenset("summary summary_metrics metrics metric values results hparam performance throughput".split())
+_SETTINGS = frozenset(_SETTING_WORDS.split())
+_RESULTS = frozenset({"summary", "summary_metrics", "metrics", "metric", "values", "results", "hparam", "throughput"})
 _LOGGED = frozenset({"train", "training", "trainer"})  # `train/lr` is what was logged last, `train.lr` a setting
 
 

@@ -31,7 +31,9 @@ DERIVED = {"params": "derived.non_vocab_params", "active_params": "derived.activ
 BATCH = "derived.batch_sequences"
 
 
-def add_batch_factors(table: polars.DataFrame, found: Found) -> tuple[polars.DataFrame, dict[str, str], tuple[str, ...]]:
+def add_batch_factors(
+    table: polars.DataFrame, found: Found
+) -> tuple[polars.DataFrame, dict[str, str], tuple[str, ...]]:
     """Add batch in sequences where only its factors are recorded; the new column by our name, and what was multiplied.
 
     Micro-batch × gradient accumulation × devices; what is not recorded counts as one, and the note says so.

@@ -10,11 +10,12 @@ if TYPE_CHECKING:
     import polars
 
 STATES = ("state", "status", "run_state", "run_status")
-FINISHED = frozenset("finished complete completed done success succeeded terminated ok".split())
-UNFINISHED = frozenset(
+FINISHED = frozenset(["finished", "complete", "completed", "done", "success", "succeeded", "terminated", "ok"])
+_UNFINISHED_WORDS = (
     "crashed failed fail failure killed running pending pruned waiting error errored scheduled preempted preempting "
-    "paused stopped aborted cancelled canceled timeout restoring".split()
+    "paused stopped aborted cancelled canceled timeout restoring"
 )
+UNFINISHED = frozenset(_UNFINISHED_WORDS.split())
 NEARLY = 0.98  # of the steps: the last one need not have been logged
 
 

@@ -51,8 +51,8 @@ def numbers(
     text = raw.str.strip_chars()
     text = text.set(text.str.to_lowercase() == "nan", "NaN")
     values = text.cast(pl.Float64, strict=False)
-    bad = (values.is_null() & text.is_not_null() & (text != "")).arg_true() if strict else []
-    for i in bad:
+    bad = (values.is_null() & text.is_not_null() & (text != "")).arg_true()
+    for i in bad.to_list() if strict else ():
         values[i] = _quantity(text[i], name, _called(column, name), table[ROW][i])
     return values.fill_nan(nan).alias(name)
 

@@ -50,7 +50,9 @@ def read_runs(
         raise ForescaleError("the sequence length is set twice: give --seq-len or --set seq_len.")
     opened = open_source(source)
     if opened.table.height == 0:
-        raise ForescaleError(f"{opened.name} has no runs, at most a header: give a table with one row per finished run.")
+        raise ForescaleError(
+            f"{opened.name} has no runs, at most a header: give a table with one row per finished run."
+        )
     table, explicit = add_constants(opened.table, given, dict(columns or {}))
     table, found, notes = _find(replace(opened, table=table), explicit)
     _check_needs(found, needs, table.columns, opened.hint)
@@ -65,9 +67,7 @@ def read_runs(
     notes += _rivals(found, table.filter(~late), store=opened.nan_diverges)
     runs = _runs(frame, found, needs, seq_len, notes, opened.name)
     left_out = int(late.sum())
-    return replace(
-        runs, read=table.height, missing_loss=table.height - left_out - frame.height, unfinished=left_out
-    )
+    return replace(runs, read=table.height, missing_loss=table.height - left_out - frame.height, unfinished=left_out)
 
 
 def _find(source: Source, explicit: Mapping[str, str]) -> tuple[polars.DataFrame, Found, tuple[str, ...]]:
@@ -79,7 +79,8 @@ def _find(source: Source, explicit: Mapping[str, str]) -> tuple[polars.DataFrame
     for derive in (add_batch_factors, add_model_params):
         table, made, more = derive(table, found)
         known |= {name: column for name, column in made.items() if name not in explicit}
-        found = find_columns([*header, *made.values()], explicit, known)
+        header += made.values()
+        found = find_columns(header, explicit, known)
         notes += more
     return table, found, notes
 
@@ -139,7 +140,7 @@ def _diverged_elsewhere(loss: polars.Series, table: polars.DataFrame, found: Fou
     import polars as pl
 
     for other in found.others.get("loss", ()):
-        if table[other].dtype not in (pl.Float64, pl.String):
+        if not (table[other].dtype.is_float() or table[other].dtype == pl.String):
             continue
         values = numbers(table, other, "loss", nan=float("inf"), strict=False)
         ended = values.is_infinite() & (loss.is_null() if other != SMOOTHED else pl.Series([True] * len(loss)))

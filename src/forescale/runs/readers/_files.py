@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from forescale.errors import ForescaleError, MissingExtraError
 
@@ -90,7 +90,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         data: Any = yaml.load(read_text(path, MOST_YAML), Loader=_plain_loader(yaml))
     except (yaml.YAMLError, RecursionError, ValueError):
         raise ForescaleError(f"{path} is not valid YAML: it may be cut short.") from None
-    return data if isinstance(data, dict) else {}  # type: ignore[reportUnknownVariableType]
+    return as_dict(data)
 
 
 def _plain_loader(yaml: Any) -> Any:
@@ -104,12 +104,22 @@ def _plain_loader(yaml: Any) -> Any:
     return Loader
 
 
+def as_dict(value: Any) -> dict[str, Any]:
+    """The value if it is a mapping, else an empty one: what a store holds need not be what its tool writes."""
+    return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
+
+
+def as_list(value: Any) -> list[Any]:
+    """The value if it is a list, else an empty one."""
+    return cast("list[Any]", value) if isinstance(value, list) else []
+
+
 def settings_file(folder: Path, names: Iterable[str]) -> dict[str, Any]:
     """The first of these JSON or YAML files in a folder that holds a mapping, by its stem: {"args": {...}}."""
     for name in names:
         path = folder / name
         if path.is_file() and not path.is_symlink():
-            data: Any = read_json(path) if path.suffix == ".json" else read_yaml(path)
-            if isinstance(data, dict):
+            data = as_dict(read_json(path) if path.suffix == ".json" else read_yaml(path))
+            if data:
                 return {path.stem: data}
     return {}

@@ -97,7 +97,9 @@ def read_database(path: Path, part: str | None) -> Source:
 
 
 def _database_runs(connection: sqlite3.Connection, experiments: dict[Any, str]) -> list[Named]:
-    query = "SELECT run_uuid, name, status, experiment_id FROM runs WHERE lifecycle_stage = 'active' ORDER BY start_time"
+    query = (
+        "SELECT run_uuid, name, status, experiment_id FROM runs WHERE lifecycle_stage = 'active' ORDER BY start_time"
+    )
     found = [row for row in rows(connection, query) if row[3] in experiments]
     settings = _settings(connection)
     curves = _curves(connection)

@@ -92,7 +92,7 @@ def _json(path: Path) -> Source:
         return _trainer_state.read_files([path], path.name)
     if (nodes := _wandb.runs_in(data)) is not None:
         return _wandb.read_runs_of_api(nodes, path.name)
-    if isinstance(data, list):
+    if isinstance(data, list) and data:
         return read_records(cast("list[Any]", data), path.name)
     raise ForescaleError(
         f"{path} is JSON of no kind that holds runs: looked for a list of objects, W&B runs (config and summary) and a "

@@ -10,13 +10,14 @@ from __future__ import annotations
 import json
 import math
 import sqlite3
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from forescale.errors import ForescaleError, UnknownNameError
-from forescale.runs.readers._files import read_json_lines
+from forescale.runs.readers._files import as_dict, as_list, read_json_lines
 from forescale.runs.readers._source import Run, Source, flatten, source_of
 from forescale.runs.readers._sqlite import read_only, rows, tables
 
@@ -72,15 +73,13 @@ def _database_trials(connection: sqlite3.Connection, study: int) -> list[Trial]:
 
     def each(columns: str, table: str) -> list[tuple[Any, ...]]:
         order = "trial_id" if table != "trial_intermediate_values" else "trial_id, step"
-        return rows(
-            connection, f"SELECT trial_id, {columns} FROM {table} WHERE {of_study} ORDER BY {order}", (study,)
-        )
+        return rows(connection, f"SELECT trial_id, {columns} FROM {table} WHERE {of_study} ORDER BY {order}", (study,))
 
     for trial, name, value, distribution in each("param_name, param_value, distribution_json", "trial_params"):
         trials[trial].params[str(name)] = _external(value, distribution)
     kind = "value_type" if "value_type" in has["trial_values"] else "'FINITE'"
     for trial, objective, value, written in each(f"objective, value, {kind}", "trial_values"):
-        trials[trial].values[int(objective)] = WRITTEN.get(written, value)
+        trials[trial].values[int(objective)] = WRITTEN.get(written, math.nan if value is None else float(value))
     if "trial_user_attributes" in has:
         for trial, key, text in each("key, value_json", "trial_user_attributes"):
             trials[trial].attributes[str(key)] = _parsed(text)
@@ -101,10 +100,9 @@ def _parsed(text: Any) -> Any:
 
 def _external(value: Any, distribution: Any) -> Any:
     """What was suggested: a choice is stored by its place among the choices."""
-    told = cast("dict[str, Any]", _parsed(distribution) if isinstance(distribution, str) else distribution or {})
-    attributes = cast("dict[str, Any]", told.get("attributes", told)) if isinstance(told, dict) else {}  # type: ignore[reportUnnecessaryIsInstance]
-    choices = cast("list[Any] | None", attributes.get("choices"))
-    if choices is None:
+    told = as_dict(_parsed(distribution) if isinstance(distribution, str) else distribution)
+    choices = as_list(as_dict(told.get("attributes")).get("choices"))
+    if not choices:
         return int(value) if str(told.get("name", "")).startswith("Int") else value
     return choices[int(value)] if 0 <= int(value) < len(choices) else None
 
@@ -113,16 +111,17 @@ def is_journal(path: Path) -> bool:
     """Whether a file's first line is an operation of Optuna's journal."""
     with path.open("rb") as file:
         start = file.readline(1_000_000)
-    told = _parsed(start.decode("utf-8", errors="replace"))
-    return isinstance(told, dict) and "op_code" in told
+    return "op_code" in as_dict(_parsed(start.decode("utf-8", errors="replace")))
 
 
 def read_journal(path: Path, part: str | None) -> Source:
     """The trials of one study of a journal file: its operations replayed."""
     journal = _Journal()
-    for operation in read_json_lines(path):
-        if isinstance(operation, dict):
-            journal.replay(cast("dict[str, Any]", operation))
+    try:
+        for operation in read_json_lines(path):
+            journal.replay(as_dict(operation))
+    except (KeyError, IndexError, TypeError) as error:
+        raise ForescaleError(f"{path} is not a journal of Optuna: an operation lacks {error}.") from None
     study = _one([name for name in journal.names if name is not None], part, path)
     at = journal.names.index(study)
     return _source([t for s, t in journal.trials if s == at], journal.directions[at], path.name)
@@ -135,6 +134,7 @@ class _Journal:
         self.names: list[str | None] = []  # None: deleted
         self.directions: list[list[Any]] = []
         self.trials: list[tuple[int, Trial]] = []
+        self.counts: Counter[int] = Counter()
 
     def replay(self, operation: dict[str, Any]) -> None:
         code = operation.get("op_code")
@@ -145,20 +145,21 @@ class _Journal:
             self.names[operation["study_id"]] = None
         elif code == 4:
             self._create(operation)
-        elif code in (5, 6, 7, 8) and operation.get("trial_id", -1) < len(self.trials):
-            self._change(code, operation, self.trials[operation["trial_id"]][1])
+        elif code in (5, 6, 7, 8):
+            self._change(int(code), operation, self.trials[operation["trial_id"]][1])
 
     def _create(self, operation: dict[str, Any]) -> None:
-        study = operation["study_id"]
-        number = sum(1 for s, _ in self.trials if s == study)
-        trial = Trial(number=number, state=STATES[operation.get("state", 0)])
-        distributions = operation.get("distributions") or {}
-        for name, value in (operation.get("params") or {}).items():
+        study = int(operation["study_id"])
+        state: int = operation.get("state", 0)
+        trial = Trial(number=self.counts[study], state=STATES[state])
+        self.counts[study] += 1
+        distributions = as_dict(operation.get("distributions"))
+        for name, value in as_dict(operation.get("params")).items():
             trial.params[name] = _external(value, distributions.get(name))
-        trial.attributes |= operation.get("user_attrs") or {}
-        trial.intermediate |= {float(k): v for k, v in (operation.get("intermediate_values") or {}).items()}
-        values = operation.get("values") or ([operation["value"]] if operation.get("value") is not None else [])
-        trial.values |= dict(enumerate(values))
+        trial.attributes |= as_dict(operation.get("user_attrs"))
+        trial.intermediate |= {float(k): v for k, v in as_dict(operation.get("intermediate_values")).items()}
+        one = [] if operation.get("value") is None else [operation["value"]]
+        trial.values |= dict(enumerate(as_list(operation.get("values")) or one))
         self.trials.append((study, trial))
 
     def _change(self, code: int, operation: dict[str, Any], trial: Trial) -> None:
@@ -167,12 +168,12 @@ class _Journal:
             trial.params[operation["param_name"]] = value
         elif code == 6:
             trial.state = STATES[operation["state"]]
-            trial.values |= dict(enumerate(operation.get("values") or []))
+            trial.values |= dict(enumerate(as_list(operation.get("values"))))
         elif code == 7:
             value = operation["intermediate_value"]
             trial.intermediate[float(operation["step"])] = math.nan if value is None else float(value)
         else:
-            trial.attributes |= operation["user_attr"]
+            trial.attributes |= as_dict(operation["user_attr"])
 
 
 def _source(trials: Sequence[Trial], directions: Sequence[Any], name: str) -> Source:
@@ -194,13 +195,15 @@ def _objective(directions: Sequence[Any]) -> tuple[dict[str, str], str]:
 def _run(trial: Trial, objectives: int) -> Run:
     names = {i: f"value_{i}" for i in trial.values} if objectives > 1 else {0: "value"}
     results = {names[i]: value for i, value in trial.values.items() if i in names}
-    last = next(reversed(sorted(trial.intermediate.items())), (0, 0.0))[1]
+    last = trial.intermediate[max(trial.intermediate)] if trial.intermediate else 0.0
     if "value" in names.values() and not results and not math.isfinite(last):
         results["value"] = math.nan  # Optuna fails a trial whose objective is NaN: it diverged
     settings = flatten(trial.params, "params.") | flatten(trial.attributes, "user_attrs.")
     if trial.intermediate:
         results["intermediate_values"] = trial.intermediate[max(trial.intermediate)]
-    return Run(name=f"trial {trial.number}", settings={"number": trial.number, **settings}, results=results, state=trial.state)
+    return Run(
+        name=f"trial {trial.number}", settings={"number": trial.number, **settings}, results=results, state=trial.state
+    )
 
 
 def unprefixed(header: Sequence[str]) -> Mapping[str, str]:

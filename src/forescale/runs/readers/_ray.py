@@ -6,10 +6,10 @@ import csv
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from forescale.runs._columns import is_called
-from forescale.runs.readers._files import read_json, read_json_lines, read_text
+from forescale.runs.readers._files import as_dict, as_list, read_json, read_json_lines, read_text
 from forescale.runs.readers._short import mark_short
 from forescale.runs.readers._source import Curve, Run, Source, flatten, number, source_of
 
@@ -32,8 +32,7 @@ def read_folders(folders: Sequence[Path], name: str) -> Source:
 def _run(folder: Path, states: Mapping[str, str]) -> Run:
     reports = _reports(folder)
     last = reports[-1] if reports else {}
-    config = read_json(folder / "params.json")
-    settings: dict[str, Any] = flatten(config, "config/", "/") if isinstance(config, dict) else {}
+    settings = flatten(as_dict(read_json(folder / "params.json")), "config/", "/")
     results = {key: value for key, value in last.items() if not key.startswith("config/")}
     trial = str(last.get("trial_id") or folder.name)
     failed = any((folder / file).exists() for file in ("error.txt", "error.pkl"))
@@ -55,7 +54,7 @@ def _reports(folder: Path) -> list[dict[str, Any]]:
     """The reports in order, nested metrics as `outer/inner`; result.json where it holds any, else progress.csv."""
     log = folder / "result.json"
     if log.is_file():
-        made = [flatten(cast("dict[str, Any]", r), "", "/") for r in read_json_lines(log) if isinstance(r, dict)]
+        made = [flatten(as_dict(report), "", "/") for report in read_json_lines(log)]
         if made:
             return made
     table = folder / "progress.csv"
@@ -77,9 +76,8 @@ def _states(folders: Sequence[Path]) -> dict[str, str]:
     for parent in sorted({folder.parent for folder in folders}):
         snapshots = sorted(parent.glob("experiment_state-*.json"))
         data = read_json(snapshots[-1]) if snapshots and not snapshots[-1].is_symlink() else None
-        trials = cast("dict[str, Any]", data).get("trial_data", []) if isinstance(data, dict) else []
-        for trial in cast("list[Any]", trials):
-            told = _told(trial[0] if isinstance(trial, list) and trial else trial)
+        for trial in as_list(as_dict(data).get("trial_data")):
+            told = _told((as_list(trial) or [trial])[0])
             if "trial_id" in told and "status" in told:
                 states[str(told["trial_id"])] = str(told["status"])
     return states
@@ -87,7 +85,6 @@ def _states(folders: Sequence[Path]) -> dict[str, str]:
 
 def _told(trial: Any) -> dict[str, Any]:
     try:
-        told = json.loads(trial) if isinstance(trial, str) else trial
+        return as_dict(json.loads(trial) if isinstance(trial, str) else trial)
     except (ValueError, RecursionError):
         return {}
-    return cast("dict[str, Any]", told) if isinstance(told, dict) else {}

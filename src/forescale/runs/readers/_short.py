@@ -9,10 +9,11 @@ from forescale.runs._columns import LAST_STEP, is_called
 from forescale.runs.readers._source import Run, number
 
 WORKLOAD = ("params", "active_params", "tokens", "steps", "batch_tokens", "batch_sequences", "seq_len")
-SHAPE = frozenset(
+_SHAPE_WORDS = (
     "hidden_size d_model n_embd dim width n_layer n_layers num_layers num_hidden_layers depth layers model size "
-    "gradient_accumulation_steps epochs num_epochs num_train_epochs max_epochs".split()
+    "gradient_accumulation_steps epochs num_epochs num_train_epochs max_epochs"
 )
+SHAPE = frozenset(_SHAPE_WORDS.split())
 SHORT = 0.9  # of the longest: the last report of a run need not fall on its last step
 
 

@@ -108,7 +108,7 @@ def table_of(records: Sequence[Mapping[str, Any]]) -> polars.DataFrame:
 def _series(key: str, values: list[Any]) -> polars.Series:
     import polars as pl
 
-    kinds = {type(value) for value in values if value is not None}
+    kinds: set[Any] = {type(value) for value in values if value is not None}
     if kinds <= {int} and all(value is None or abs(value) < 2**53 for value in values):
         return pl.Series(key, values, dtype=pl.Int64)
     if kinds <= {int, float}:

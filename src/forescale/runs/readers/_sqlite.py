@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ def is_sqlite(path: Path) -> bool:
 
 
 @contextmanager
-def read_only(path: Path) -> Iterator[sqlite3.Connection]:
+def read_only(path: Path) -> Generator[sqlite3.Connection]:
     """A connection that can change nothing; `ForescaleError` for a file that is damaged, locked or unreadable."""
     try:
         with closing(_open(path)) as connection:

@@ -77,8 +77,7 @@ def _from_any_frame(source: Any) -> polars.DataFrame:
         raise ForescaleError("the data frame must not have two columns of one name: rename one.") from None
     except TypeError:
         raise ForescaleError(
-            "runs must be a path or an eager data frame (pandas, polars, pyarrow ...); "
-            f"got {type(source).__name__}."
+            f"runs must be a path or an eager data frame (pandas, polars, pyarrow ...); got {type(source).__name__}."
         ) from None
     check_names([str(c) for c in frame.columns], "the data frame")
     return pl.DataFrame([_column(str(c), frame[c].to_list()) for c in frame.columns])

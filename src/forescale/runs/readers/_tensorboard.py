@@ -11,11 +11,11 @@ import logging
 from collections.abc import Iterable, Iterator, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from forescale.errors import MissingExtraError
 from forescale.runs._columns import LAST_STEP
-from forescale.runs.readers._files import settings_file
+from forescale.runs.readers._files import as_dict, settings_file
 from forescale.runs.readers._short import mark_short
 from forescale.runs.readers._source import Curve, Run, Source, flatten, source_of
 
@@ -60,7 +60,7 @@ def _run(folder: Path, files: Sequence[Path], root: Path) -> Run:
         inner = path.parent.relative_to(folder).as_posix()
         for tag, step, time, value in _events(path):
             if isinstance(value, dict):
-                settings |= cast("dict[str, Any]", value)
+                settings |= as_dict(value)
             else:
                 points.setdefault(_named(tag, inner), []).append((step, time, value))
     return Run(
@@ -125,10 +125,9 @@ def _hparams(content: bytes) -> dict[str, Any]:
 def _text(array: Any, prefix: str) -> dict[str, Any]:
     """Settings that Hugging Face's trainer writes as a text."""
     try:
-        data = json.loads(array.reshape(-1)[0])
+        return flatten(as_dict(json.loads(array.reshape(-1)[0])), prefix)
     except (ValueError, IndexError, TypeError, RecursionError):
         return {}
-    return flatten(cast("dict[str, Any]", data), prefix) if isinstance(data, dict) else {}
 
 
 def _beside(folder: Path, root: Path) -> dict[str, Any]:
@@ -148,4 +147,4 @@ def _prefix(stem: str) -> str:
 
 def _plain(values: dict[str, Any]) -> dict[str, Any]:
     """W&B's config.yaml has every value under a key `value`."""
-    return {k: v["value"] if isinstance(v, dict) and "value" in v else v for k, v in values.items()}
+    return {key: as_dict(value).get("value", value) for key, value in values.items()}

@@ -6,10 +6,10 @@ import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from forescale.errors import ForescaleError
-from forescale.runs.readers._files import read_json, settings_file
+from forescale.runs.readers._files import as_dict, read_json, settings_file
 from forescale.runs.readers._source import Curve, Run, Source, flatten, number, source_of
 
 NAME = "trainer_state.json"
@@ -42,19 +42,19 @@ def read_files(paths: Sequence[Path], name: str) -> Source:
 
 
 def _state(path: Path) -> dict[str, Any]:
-    data = read_json(path)
-    if not isinstance(data, dict) or not isinstance(data.get("log_history"), list):  # type: ignore[reportUnknownMemberType]
+    state = as_dict(read_json(path))
+    if not isinstance(state.get("log_history"), list):
         raise ForescaleError(f"{path} has no log_history: give the trainer_state.json that a Trainer wrote.")
-    return cast("dict[str, Any]", data)
+    return state
 
 
 def _run(path: Path) -> Run:
     state = _state(path)
-    logs = [cast("dict[str, Any]", row) for row in state["log_history"] if isinstance(row, dict)]
+    logs = [as_dict(row) for row in state["log_history"]]
     settings = _beside(path)
     return Run(
         name=run_folder(path).name or path.name,
-        settings=flatten(cast("dict[str, Any]", state.get("trial_params") or {}), "hparams.") | settings,
+        settings=flatten(as_dict(state.get("trial_params")), "hparams.") | settings,
         results=_results(state, settings),
         curves={key: curve for key, curve in _curves(logs).items() if curve[0]},
     )
@@ -84,7 +84,7 @@ def _results(state: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str,
 
 def _tokens(state: Mapping[str, Any]) -> float:
     """Tokens that the trainer counted, 0 where it was not asked to."""
-    logged = [number(row.get("num_input_tokens_seen")) for row in state["log_history"] if isinstance(row, dict)]
+    logged = [number(as_dict(row).get("num_input_tokens_seen")) for row in state["log_history"]]
     return max((number(state.get("num_input_tokens_seen")) or 0.0), *(n for n in logged if n), 0.0)
 
 

@@ -11,9 +11,9 @@ import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-from forescale.runs.readers._files import read_json, read_yaml
+from forescale.runs.readers._files import as_dict, as_list, read_json, read_yaml
 from forescale.runs.readers._source import Curve, Run, Source, flatten, number, source_of
 from forescale.runs.readers._wandb_log import read_log
 
@@ -57,25 +57,21 @@ def read_chart(header: Sequence[str], columns: Sequence[Sequence[Any]], name: st
 def runs_in(data: Any) -> list[dict[str, Any]] | None:
     """The runs in what the API or a script on it wrote; None if it holds anything else."""
     if isinstance(data, list):
-        nodes = [_node(each) for each in cast("list[Any]", data)]
+        nodes = [_node(each) for each in as_list(data)]  # type: ignore[reportUnknownArgumentType]
         return [n for n in nodes if n is not None] if nodes and all(n is not None for n in nodes) else None
-    if not isinstance(data, dict):
-        return None
-    told = cast("dict[str, Any]", data)
+    told = as_dict(data)
     if (node := _node(told)) is not None:
         return [node]
     for key in ("runs", "data", "project", "edges", "nodes"):
         if isinstance(told.get(key), (list, dict)) and (found := runs_in(told[key])) is not None:
             return found
-    named = [{"name": name, **each} for name, each in told.items() if isinstance(each, dict)]
-    return runs_in(named) if named and len(named) == len(told) and _node(named[0]) is not None else None
+    named = [{"name": name, **as_dict(each)} for name, each in told.items()]
+    return runs_in(named) if named and _node(named[0]) is not None else None
 
 
 def _node(value: Any) -> dict[str, Any] | None:
     """One run: an object with a config and a summary, perhaps inside a `node` of a page of results."""
-    if not isinstance(value, dict):
-        return None
-    told = cast("dict[str, Any]", value)
+    told = as_dict(value)
     if set(told) <= {"node", "cursor"} and "node" in told:
         return _node(told["node"])
     measured = any(key in told for key in (*SUMMARY, "history"))
@@ -88,7 +84,7 @@ def read_runs_of_api(nodes: Iterable[Mapping[str, Any]], name: str) -> Source:
 
 
 def _api_run(node: Mapping[str, Any], at: int) -> Run:
-    summary = next((node[key] for key in SUMMARY if node.get(key) is not None), {})
+    summary: Any = next((node[key] for key in SUMMARY if node.get(key) is not None), None)
     named = next((node[key] for key in NAMES if node.get(key)), f"run {at + 1}")
     state = node.get("state")
     return Run(
@@ -103,18 +99,18 @@ def _api_run(node: Mapping[str, Any], at: int) -> Run:
 def parse_cell(value: Any) -> dict[str, Any]:
     """A mapping that may be written as JSON or, by a data frame's `to_csv`, as Python; {} for anything else."""
     if not isinstance(value, str):
-        return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
+        return as_dict(value)
     try:
         data: Any = json.loads(value)
     except (ValueError, RecursionError):
         data = _literal(value)
-    return cast("dict[str, Any]", data) if isinstance(data, dict) else {}
+    return as_dict(data)
 
 
 class _Constants(ast.NodeTransformer):
     """Python writes NaN and infinity as names."""
 
-    def visit_Name(self, node: ast.Name) -> ast.expr:  # noqa: N802
+    def visit_Name(self, node: ast.Name) -> ast.expr:
         known = {"nan": math.nan, "inf": math.inf, "NaN": math.nan, "Infinity": math.inf}
         return ast.copy_location(ast.Constant(known.get(node.id)), node)
 
@@ -135,9 +131,8 @@ def _config(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _unwrapped(value: Any) -> Any:
-    if isinstance(value, dict) and "value" in value and set(cast("dict[str, Any]", value)) <= {"value", "desc"}:
-        return cast("dict[str, Any]", value)["value"]
-    return value
+    told = as_dict(value)
+    return told["value"] if "value" in told and set(told) <= {"value", "desc"} else value
 
 
 def _summary(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -152,8 +147,7 @@ def _measured(value: Any) -> Any:
 
 def _history(rows: Any) -> dict[str, Curve]:
     curves: dict[str, tuple[list[float], list[float]]] = {}
-    for row in cast("list[Any]", rows) if isinstance(rows, list) else []:
-        told = cast("dict[str, Any]", row) if isinstance(row, dict) else {}
+    for told in map(as_dict, as_list(rows)):
         step = next((number(told[key]) for key in STEPS if key in told), None)
         for key, raw in told.items():
             value = number(raw)
@@ -183,7 +177,7 @@ def _folder_run(folder: Path) -> Run:
     return Run(
         name=(logged.name if logged else "") or folder.name.rsplit("-", 1)[-1],
         settings=_config(settings),
-        results=_summary(cast("dict[str, Any]", results) if isinstance(results, dict) else {}),
+        results=_summary(as_dict(results)),
         curves=_history(logged.history) if logged else {},
         state=_folder_state(logged.exit_code if logged else None, bool(logs), summary.is_file()),
     )

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 import struct
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from forescale.errors import ForescaleError
-from forescale.runs.readers._files import MOST_BYTES
+from forescale.runs.readers._files import MOST_BYTES, as_dict
 
 HEADER, BLOCK, FRAME = b":W&B\xe1\xbe\x00", 32768, 7
 FULL, FIRST, MIDDLE, LAST = 1, 2, 3, 4
@@ -61,9 +62,9 @@ def _records(data: bytes) -> Iterator[bytes]:
         if left < FRAME:
             at += left
             continue
-        length, kind = struct.unpack_from("<HB", data, at + 4)
+        checksum, length, kind = struct.unpack_from("<IHB", data, at)
         body, at = data[at + FRAME : at + FRAME + length], at + FRAME + length
-        if kind not in (FULL, FIRST, MIDDLE, LAST) or len(body) < length:
+        if kind not in (FULL, FIRST, MIDDLE, LAST) or zlib.crc32(bytes([kind]) + body) != checksum:
             return
         parts = body if kind in (FULL, FIRST) else parts + body
         if kind in (FULL, LAST):
@@ -134,8 +135,9 @@ def _update(values: dict[str, Any], message: bytes) -> None:
             key, value = _item(_fields(item))
             place = values
             for part in key[:-1]:
-                inner = place.get(part)
-                place[part] = place = inner if isinstance(inner, dict) else {}
+                inner = as_dict(place.get(part))
+                place[part] = inner
+                place = inner
             if key:
                 place[key[-1]] = value
 
