@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from functools import lru_cache
 
 from forescale.errors import ForescaleError, UnknownNameError
 
@@ -151,11 +152,13 @@ def readings(column: str) -> Iterator[tuple[str, Origin]]:
         yield _plain(column), origin
 
 
+@lru_cache(maxsize=4096)  # stores have the same few keys in every run
 def is_called(column: str, name: str) -> bool:
     """Whether a column's name is one that `name` goes by."""
     return bool(_candidates(name, ALIASES[name], [column], strict=False))
 
 
+@lru_cache(maxsize=4096)
 def is_training_loss(column: str) -> bool:
     """Whether the name is that of a loss of training batches."""
     plains = [plain for plain, _ in readings(column)]

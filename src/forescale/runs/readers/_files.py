@@ -96,7 +96,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
 def _plain_loader(yaml: Any) -> Any:
     """PyYAML's safe loader, which builds no objects; where others wrote one, nothing is read in its place."""
 
-    class Loader(yaml.SafeLoader):
+    class Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # the same in C, ten times as fast
         pass
 
     nothing: Callable[..., None] = lambda *_: None  # noqa: E731

@@ -146,7 +146,8 @@ class _Journal:
         elif code == 4:
             self._create(operation)
         elif code in (5, 6, 7, 8):
-            self._change(int(code), operation, self.trials[operation["trial_id"]][1])
+            at: int = operation["trial_id"]
+            self._change(code, operation, self.trials[at][1])
 
     def _create(self, operation: dict[str, Any]) -> None:
         study = int(operation["study_id"])
