@@ -16,25 +16,32 @@ from forescale.runs.readers._source import Curve, Run, Source, number, source_of
 from forescale.runs.readers._sqlite import read_only, rows, tables
 
 TABLES = frozenset({"experiments", "runs", "params", "metrics"})
-STATUS = {1: "RUNNING", 2: "SCHEDULED", 3: "FINISHED", 4: "FAILED", 5: "KILLED"}
+STATUS: dict[float, str] = {1: "RUNNING", 2: "SCHEDULED", 3: "FINISHED", 4: "FAILED", 5: "KILLED"}
 LARGEST = 1.7976931348623157e308  # what the database holds for an infinite metric
 Named = tuple[str, Run]  # the experiment's name, the run
 
 
 def find_folders(files: Sequence[Path]) -> list[Path]:
-    """The run folders among a folder's files: those whose meta.yaml names a run (not an experiment, not a model)."""
-    return sorted(path.parent for path in files if path.name == "meta.yaml" and _names_run(path))
+    """The run folders among a folder's files: named as runs by a meta.yaml, or with both params and metrics."""
+    named = {path.parent: _kind(path) for path in files if path.name == "meta.yaml"}
+    parts = [{path.parent.parent for path in files if path.parent.name == part} for part in ("params", "metrics")]
+    both = {folder for folder in parts[0] & parts[1] if named.get(folder, "run") == "run"}
+    return sorted(both | {folder for folder, kind in named.items() if kind == "run"})
 
 
-def _names_run(meta: Path) -> bool:
-    return any(line.startswith(("run_id:", "run_uuid:")) for line in read_text(meta).splitlines())
+def _kind(meta: Path) -> str:
+    """What a meta.yaml describes: MLflow has them for experiments and, since version 3, for models."""
+    keys = {line.partition(":")[0] for line in read_text(meta).splitlines()}
+    if "model_id" in keys:
+        return "model"
+    return "run" if keys & {"run_id", "run_uuid", "status"} else "experiment"
 
 
 def read_folders(folders: Iterable[Path], name: str) -> Source:
     """Runs of a file store."""
     experiments: dict[Path, str] = {}
     named: list[Named] = []
-    metas = [(folder, read_yaml(folder / "meta.yaml")) for folder in folders]
+    metas = [(folder, _meta(folder)) for folder in folders]
     for folder, meta in sorted(metas, key=lambda pair: number(pair[1].get("start_time")) or 0.0):
         if folder.parent not in experiments:
             experiments[folder.parent] = _experiment(folder.parent)
@@ -43,20 +50,24 @@ def read_folders(folders: Iterable[Path], name: str) -> Source:
     return _source(named, name)
 
 
-def _experiment(folder: Path) -> str:
+def _meta(folder: Path) -> dict[str, Any]:
     meta = folder / "meta.yaml"
-    return str(read_yaml(meta).get("name", folder.name)) if meta.is_file() else folder.name
+    return read_yaml(meta) if meta.is_file() else {}
+
+
+def _experiment(folder: Path) -> str:
+    return str(_meta(folder).get("name", folder.name))
 
 
 def _run(folder: Path, meta: dict[str, Any]) -> Run:
-    status = meta.get("status")
+    status = meta.get("status", "FINISHED")
     tags = {f"tags.{key}": text for key, text in _texts(folder / "tags").items() if not key.startswith("mlflow.")}
     named = meta.get("run_name") or _texts(folder / "tags").get("mlflow.runName") or folder.name
     return Run(
         name=str(named),
         settings={f"params.{key}": text.strip() for key, text in _texts(folder / "params").items()} | tags,
         curves={f"metrics.{key}": _curve(text) for key, text in _texts(folder / "metrics").items()},
-        state=str(STATUS.get(status, status) if isinstance(status, int) else status or "FINISHED").upper(),
+        state=STATUS.get(number(status) or 0, str(status)).upper(),
     )
 
 
@@ -84,16 +95,13 @@ def _ordered(points: list[tuple[float, float]]) -> Curve:
 def read_database(path: Path, part: str | None) -> Source:
     """Runs of an SQLite store; `part` names one of several experiments."""
     with read_only(path) as connection:
-        has = tables(connection)
-        query = "SELECT experiment_id, name FROM experiments"
-        if "lifecycle_stage" in has["experiments"]:
-            query += " WHERE lifecycle_stage = 'active'"
+        query = "SELECT experiment_id, name FROM experiments WHERE lifecycle_stage = 'active'"
         experiments = {row[0]: str(row[1]) for row in rows(connection, query)}
-        if part is not None:
-            experiments = {i: name for i, name in experiments.items() if name == part}
-            if not experiments:
-                raise UnknownNameError(f"{path} has no experiment {part!r}.")
-        return _source(_database_runs(connection, experiments), path.name)
+        if part is not None and part not in experiments.values():
+            listed = ", ".join(experiments.values()) or "none"
+            raise UnknownNameError(f"{path} has no experiment {part!r}; it has {listed}.")
+        chosen = {i: name for i, name in experiments.items() if part in (None, name)}
+        return _source(_database_runs(connection, chosen), path.name)
 
 
 def _database_runs(connection: sqlite3.Connection, experiments: dict[Any, str]) -> list[Named]:

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from forescale.errors import ForescaleError
 from forescale.runs.readers import _mlflow, _optuna, _ray, _tensorboard, _trainer_state, _wandb
-from forescale.runs.readers._files import files_below, read_json, read_json_lines
+from forescale.runs.readers._files import as_dict, files_below, read_json, read_json_lines
 from forescale.runs.readers._source import Source
 from forescale.runs.readers._sqlite import is_sqlite, read_only, tables
 from forescale.runs.readers._table import read_frame, read_records, read_table
@@ -56,9 +56,10 @@ def _refuse_part(path: Path, part: str | None) -> None:
 def _file(path: Path, part: str | None) -> Source:
     if is_sqlite(path):
         return _database(path, part)
-    if path.name == "trainer_state.json":
+    beside = path.parent / "params.json"
+    if path.name in _ray.LOGS and _ray.find_folders([path, *([beside] if beside.is_file() else [])]):
         _refuse_part(path, part)
-        return _trainer_state.read_files([path], path.name)
+        return _ray.read_folders([path.parent], path.parent.name)
     if "tfevents" in path.name:
         return _tensorboard.read_files([path.resolve()], path.resolve().parent, path.name)
     suffix = path.suffix.lower()
@@ -88,7 +89,7 @@ def _database(path: Path, part: str | None) -> Source:
 
 def _json(path: Path) -> Source:
     data = read_json(path)
-    if isinstance(data, dict) and "log_history" in data:
+    if path.name.endswith(_trainer_state.NAME) or "log_history" in as_dict(data):
         return _trainer_state.read_files([path], path.name)
     if (nodes := _wandb.runs_in(data)) is not None:
         return _wandb.read_runs_of_api(nodes, path.name)

@@ -18,9 +18,17 @@ LOGS = ("result.json", "progress.csv")
 
 def find_folders(files: Sequence[Path]) -> list[Path]:
     """The trial folders among a folder's files."""
-    folders = {path.parent for path in files if path.name == "params.json"}
+    configured = {path.parent for path in files if path.name == "params.json"}
     logged = {path.parent for path in files if path.name in LOGS}
-    return sorted(folders & logged)
+    told = {path.parent for path in files if path.name == "result.json" and _is_report(path)}
+    return sorted(configured & logged | told)
+
+
+def _is_report(path: Path) -> bool:
+    """Whether a result.json is Ray's, whose reports repeat the configuration."""
+    with path.open("rb") as file:
+        start = file.readline(1_000_000)
+    return b'"training_iteration"' in start and b'"config"' in start
 
 
 def read_folders(folders: Sequence[Path], name: str) -> Source:
@@ -32,7 +40,9 @@ def read_folders(folders: Sequence[Path], name: str) -> Source:
 def _run(folder: Path, states: Mapping[str, str]) -> Run:
     reports = _reports(folder)
     last = reports[-1] if reports else {}
-    settings = flatten(as_dict(read_json(folder / "params.json")), "config/", "/")
+    given = folder / "params.json"
+    settings = flatten(as_dict(read_json(given)), "config/", "/") if given.is_file() else {}
+    settings |= {key: value for key, value in last.items() if key.startswith("config/")}
     results = {key: value for key, value in last.items() if not key.startswith("config/")}
     trial = str(last.get("trial_id") or folder.name)
     failed = any((folder / file).exists() for file in ("error.txt", "error.pkl"))

@@ -21,13 +21,13 @@ HINT = "of a Hugging Face run, parameters are read from a config.json beside it 
 
 def find_files(files: Iterable[Path]) -> list[Path]:
     """One trainer_state.json a run: the one with the most steps, of a run's own folder and its checkpoints."""
-    best: dict[Path, tuple[float, int, Path]] = {}
+    best: dict[tuple[Path, str], tuple[float, int, Path]] = {}
     for path in files:
-        if path.name == NAME:
-            folder = run_folder(path)
+        if path.name.endswith(NAME):
+            run = (run_folder(path), path.name)
             steps = number(_state(path).get("global_step")) or 0.0
-            best[folder] = max(best.get(folder, (-1.0, 0, path)), (steps, -len(path.parts), path))
-    return [best[folder][2] for folder in sorted(best)]
+            best[run] = max(best.get(run, (-1.0, 0, path)), (steps, -len(path.parts), path))
+    return [best[run][2] for run in sorted(best)]
 
 
 def run_folder(path: Path) -> Path:
@@ -53,7 +53,7 @@ def _run(path: Path) -> Run:
     logs = [as_dict(row) for row in state["log_history"]]
     settings = _beside(path)
     return Run(
-        name=run_folder(path).name or path.name,
+        name=run_folder(path).name if path.name == NAME else path.stem,
         settings=flatten(as_dict(state.get("trial_params")), "hparams.") | settings,
         results=_results(state, settings),
         curves={key: curve for key, curve in _curves(logs).items() if curve[0]},

@@ -15,13 +15,13 @@ from typing import Any
 
 from forescale.runs.readers._files import as_dict, as_list, read_json, read_yaml
 from forescale.runs.readers._source import Curve, Run, Source, flatten, number, source_of
-from forescale.runs.readers._wandb_log import read_log
+from forescale.runs.readers._wandb_log import is_log, read_log
 
 SUMMARY = ("summary", "summary_metrics", "summaryMetrics", "_summary")
 NAMES = ("name", "display_name", "displayName", "id", "run_id")
 STEPS = ("_step", "step", "global_step", "train/global_step", "trainer/global_step")
 CHART = re.compile(r"(?P<run>.+) - (?P<metric>.+?)(?P<kind>__MIN|__MAX)?", re.DOTALL)
-FOLDER = re.compile(r"(offline-)?run-\d{8}_\d{6}-\w+")
+FILES = ("config.yaml", "wandb-summary.json")
 LONGEST_CELL = 1_000_000
 CHART_HINT = (
     "this is a chart's export, which has curves and no settings: export the table of runs instead (in the project's "
@@ -160,7 +160,8 @@ def _history(rows: Any) -> dict[str, Curve]:
 
 def find_folders(files: Iterable[Path]) -> list[Path]:
     """The local run folders among a folder's files."""
-    return sorted({parent for path in files for parent in list(path.parents)[:2] if FOLDER.fullmatch(parent.name)})
+    told = {path.parent.parent for path in files if path.parent.name == "files" and path.name in FILES}
+    return sorted(told | {path.parent for path in files if path.suffix == ".wandb"})
 
 
 def read_folders(folders: Sequence[Path], name: str) -> Source:
@@ -169,9 +170,10 @@ def read_folders(folders: Sequence[Path], name: str) -> Source:
 
 
 def _folder_run(folder: Path) -> Run:
-    config, summary = folder / "files" / "config.yaml", folder / "files" / "wandb-summary.json"
-    logs = sorted(path for path in folder.glob("run-*.wandb") if not path.is_symlink())
-    logged = read_log(logs[0]) if logs else None
+    config, summary = (folder / "files" / name for name in FILES)
+    logs = sorted(path for path in folder.glob("*.wandb") if not path.is_symlink())
+    needed = not (config.is_file() and summary.is_file())
+    logged = read_log(logs[0]) if logs and (needed or is_log(logs[0])) else None
     settings = read_yaml(config) if config.is_file() else logged.config if logged else {}
     results = read_json(summary) if summary.is_file() else logged.summary if logged else {}
     return Run(
@@ -179,7 +181,7 @@ def _folder_run(folder: Path) -> Run:
         settings=_config(settings),
         results=_summary(as_dict(results)),
         curves=_history(logged.history) if logged else {},
-        state=_folder_state(logged.exit_code if logged else None, bool(logs), summary.is_file()),
+        state=_folder_state(logged.exit_code if logged else None, bool(logged), summary.is_file()),
     )
 
 

@@ -38,6 +38,12 @@ class Log:
     exit_code: int | None = None
 
 
+def is_log(path: Path) -> bool:
+    """Whether a file starts as a log does."""
+    with path.open("rb") as file:
+        return file.read(4) == HEADER[:4]
+
+
 def read_log(path: Path) -> Log:
     """Read a run's log up to its end or to where it was cut; `ForescaleError` for a file that is no such log."""
     if path.stat().st_size > MOST_BYTES:
