@@ -149,3 +149,10 @@ def test_a_frame_of_runs_with_mappings_in_cells() -> None:
     runs = read_runs(frame, constants=GIVEN)
     assert runs.frame["loss"].to_list() == [3.1, float("inf")]
     assert runs.frame["config.note"].to_list() == [None, "x"]
+
+
+def test_a_batch_that_was_named_is_not_multiplied() -> None:
+    table = FRAME.rename({"bs": "batch_size"}).with_columns(gradient_accumulation_steps=pl.lit(4))
+    runs = read_runs(table, constants=GIVEN, columns={"batch_sequences": "batch_size"})
+    assert not any("×" in note for note in runs.notes)
+    assert read_runs(table, constants=GIVEN | {"batch_sequences": 64}).frame["batch_tokens"][0] == 64 * 2048

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from forescale.errors import ForescaleError
 from forescale.runs._columns import LAST_STEP
+from forescale.runs._derive import MADE
 from forescale.runs._numbers import ROW
 
 if TYPE_CHECKING:
@@ -86,10 +87,11 @@ def _from_sequences(frame: polars.DataFrame, columns: Mapping[str, str]) -> pola
     import polars as pl
 
     if "seq_len" not in frame.columns or frame["seq_len"].null_count():
+        column = columns["batch_sequences"]
+        tokens = "" if column.startswith(MADE) else f" (or, if it counts tokens, --columns batch_tokens={column})"
         raise ForescaleError(
-            f"column {columns['batch_sequences']!r} counts sequences and no column says how long they are: "
-            "give --seq-len, such as --seq-len 2048 (or, if it counts tokens, "
-            f"--columns batch_tokens={columns['batch_sequences']})."
+            f"column {column!r} counts sequences and no column says how long they are: "
+            f"give --seq-len, such as --seq-len 2048{tokens}."
         )
     return frame.with_columns(batch_tokens=pl.col("batch_sequences") * pl.col("seq_len"))
 

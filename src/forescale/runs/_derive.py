@@ -27,8 +27,9 @@ DEVICES = (
 )
 # A batch by these names may be that of one process and one accumulation step; by any other it is the whole batch.
 LOCAL = frozenset({"batch_size", "train_batch_size", "bs", "batchsize"})
-DERIVED = {"params": "derived.non_vocab_params", "active_params": "derived.active_params"}
-BATCH = "derived.batch_sequences"
+MADE = "derived."  # before the name of a column that the source does not have
+DERIVED = {"params": f"{MADE}non_vocab_params", "active_params": f"{MADE}active_params"}
+BATCH = f"{MADE}batch_sequences"
 
 
 def add_batch_factors(

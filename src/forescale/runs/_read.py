@@ -11,13 +11,13 @@ from forescale.errors import ForescaleError
 from forescale.runs._batch import add_batch, add_tokens
 from forescale.runs._columns import ALIASES, LAST_STEP, SMOOTHED, Found, find_columns, missing_columns, readings
 from forescale.runs._constants import add_constants, check_constants, said
-from forescale.runs._derive import add_batch_factors, add_model_params
+from forescale.runs._derive import MADE, add_batch_factors, add_model_params
 from forescale.runs._final_loss import SMOOTHING
 from forescale.runs._finished import unfinished
 from forescale.runs._numbers import DIVERGED_LOSS, ROW, check_values, numbers
+from forescale.runs._readers._open import open_source
+from forescale.runs._readers._source import Source
 from forescale.runs._runs import DIVERGED, SAME_TOKENS, Runs
-from forescale.runs.readers._open import open_source
-from forescale.runs.readers._source import Source
 
 if TYPE_CHECKING:
     import polars
@@ -77,9 +77,10 @@ def _find(source: Source, explicit: Mapping[str, str]) -> tuple[polars.DataFrame
     known = dict(source.columns)
     found = find_columns(header, explicit, known)
     for derive in (add_batch_factors, add_model_params):
-        table, made, more = derive(table, found)
-        known |= {name: column for name, column in made.items() if name not in explicit}
-        header += made.values()
+        wider, made, more = derive(table, found)
+        if made.keys() & explicit.keys():
+            continue  # the user said where to read it
+        table, known, header = wider, known | made, [*header, *made.values()]
         found = find_columns(header, explicit, known)
         notes += more
     return table, found, notes
@@ -117,7 +118,7 @@ def _parse(table: polars.DataFrame, found: Found, source: Source) -> polars.Data
     nan = {"loss": float("inf")} if source.nan_diverges else {}
     read = {name: numbers(table, column, name, nan=nan.get(name)) for name, column in found.columns.items()}
     if source.nan_diverges and "loss" in read:
-        read["loss"] = _diverged_elsewhere(read["loss"], table, found)
+        read["loss"] = _from_other_losses(read["loss"], table, found)
     if LAST_STEP in table.columns and LAST_STEP not in found.columns.values():
         read[LAST_STEP] = table[LAST_STEP]
     others = [c for c in table.columns if c != ROW and c not in found.columns.values() and c != LAST_STEP]
@@ -135,8 +136,11 @@ def _typed(values: polars.Series) -> polars.Series:
     return cast if cast.null_count() == values.null_count() else values
 
 
-def _diverged_elsewhere(loss: polars.Series, table: polars.DataFrame, found: Found) -> polars.Series:
-    """A run whose training loss ends in NaN has diverged, whatever it was last evaluated at."""
+def _from_other_losses(loss: polars.Series, table: polars.DataFrame, found: Found) -> polars.Series:
+    """A run whose training loss ends in NaN has diverged, whatever it was last evaluated at.
+
+    Where the loss is that of a curve and a run has none, its last training loss stands in.
+    """
     import polars as pl
 
     for other in found.others.get("loss", ()):
@@ -145,6 +149,8 @@ def _diverged_elsewhere(loss: polars.Series, table: polars.DataFrame, found: Fou
         values = numbers(table, other, "loss", nan=float("inf"), strict=False)
         ended = values.is_infinite() & (loss.is_null() if other != SMOOTHED else pl.Series([True] * len(loss)))
         loss = pl.select(pl.when(ended.fill_null(False)).then(float("inf")).otherwise(loss).alias("loss"))["loss"]
+        if found.columns["loss"] == SMOOTHED:
+            loss = loss.fill_null(values)
     return loss
 
 
@@ -248,7 +254,7 @@ def _rivals(found: Found, table: polars.DataFrame, *, store: bool) -> tuple[str,
     for name, chosen in found.columns.items():
         rivals = [o for o in found.others.get(name, ()) if not table[o].equals(table[chosen]) and o != SMOOTHED]
         what = _which_loss(chosen) if store and name == "loss" else f"{name} is read from {chosen!r}"
-        if rivals:
+        if rivals and not chosen.startswith(MADE):
             listed = ", ".join(repr(r) for r in rivals)
             notes.append(f"{what}, not from {listed}; --columns {name}=COLUMN chooses another")
         elif store and name == "loss":
@@ -263,7 +269,9 @@ def _rivals(found: Found, table: polars.DataFrame, *, store: bool) -> tuple[str,
 
 def _which_loss(column: str) -> str:
     if column == SMOOTHED:
-        return f"loss is the training loss at the end of its curve, smoothed ({SMOOTHING})"
+        return (
+            f"loss is the training loss at the end of its curve, smoothed ({SMOOTHING}; the last value without a curve)"
+        )
     return f"loss is the last value of {column!r}"
 
 

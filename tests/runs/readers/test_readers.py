@@ -342,3 +342,13 @@ def test_a_store_is_only_read(tmp_path: Path) -> None:
     path.chmod(0o444)
     read_runs(path, constants=CONSTANTS)
     assert (path.read_bytes(), sorted(tmp_path.iterdir())) == before
+
+
+def test_a_run_without_a_curve_has_its_last_training_loss(tmp_path: Path) -> None:
+    nodes = api_runs(SWEEP[:2])
+    for node in nodes:
+        node["summary"] = {"train/loss": 3.5}
+    nodes[0]["history"] = [{"_step": i, "train/loss": 3.4} for i in range(3)]
+    runs = read_runs(write_json(tmp_path / "a.json", nodes))
+    assert runs.frame["loss"].to_list() == [pytest.approx(3.4), 3.5]
+    assert runs.missing_loss == 0

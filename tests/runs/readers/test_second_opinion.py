@@ -11,7 +11,7 @@ import pytest
 from reader_stores import LLAMA, LLAMA_PARAMS, PARAMS, SEQ_LEN, SWEEP, TOKENS, Planted, write_json, write_text
 
 from forescale.runs import final_loss, read_runs
-from forescale.runs.readers._open import open_source
+from forescale.runs._readers._open import open_source
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # the tools' own
 

@@ -79,8 +79,8 @@ def test_yaml_builds_no_objects(tmp_path: Path) -> None:
 
 def test_yaml_aliases_do_not_explode(tmp_path: Path) -> None:
     pytest.importorskip("yaml")
-    from forescale.runs.readers._files import read_yaml
-    from forescale.runs.readers._source import MAX_KEYS, flatten
+    from forescale.runs._readers._files import read_yaml
+    from forescale.runs._readers._source import MAX_KEYS, flatten
 
     lines = ["a0: &a0 {x: 1, y: 2}"]
     lines += [f"a{i}: &a{i} {{p: *a{i - 1}, q: *a{i - 1}, r: *a{i - 1}}}" for i in range(1, 40)]

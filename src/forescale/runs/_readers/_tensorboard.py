@@ -15,9 +15,9 @@ from typing import Any
 
 from forescale.errors import MissingExtraError
 from forescale.runs._columns import LAST_STEP
-from forescale.runs.readers._files import as_dict, settings_file
-from forescale.runs.readers._short import mark_short
-from forescale.runs.readers._source import Curve, Run, Source, flatten, source_of
+from forescale.runs._readers._files import as_dict, settings_file
+from forescale.runs._readers._short import mark_short
+from forescale.runs._readers._source import Curve, Run, Source, flatten, source_of
 
 SIDECARS = ("hparams.yaml", "hparams.json", "hyperparameters.json", "args.json", "args.yaml", "training_args.json")
 CONFIGS = ("config.json", "config.yaml", "config.yml", "params.json", ".hydra/config.yaml")

@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from forescale.errors import ForescaleError, UnknownNameError
-from forescale.runs.readers._files import as_dict, as_list, read_json_lines
-from forescale.runs.readers._source import Run, Source, flatten, source_of
-from forescale.runs.readers._sqlite import read_only, rows, tables
+from forescale.runs._readers._files import as_dict, as_list, read_json_lines
+from forescale.runs._readers._source import Run, Source, flatten, source_of
+from forescale.runs._readers._sqlite import read_only, rows, tables
 
 TABLES = frozenset({"studies", "trials", "trial_params", "trial_values"})
 STATES = ("RUNNING", "COMPLETE", "PRUNED", "FAIL", "WAITING")

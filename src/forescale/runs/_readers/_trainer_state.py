@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from forescale.errors import ForescaleError
-from forescale.runs.readers._files import as_dict, read_json, settings_file
-from forescale.runs.readers._source import Curve, Run, Source, flatten, number, source_of
+from forescale.runs._readers._files import as_dict, read_json, settings_file
+from forescale.runs._readers._source import Curve, Run, Source, flatten, number, source_of
 
 NAME = "trainer_state.json"
 ARGUMENTS = ("training_args.json", "args.json", "training_args.yaml", "hparams.yaml", "hparams.json", "config.yaml")

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 from forescale.errors import ForescaleError, MissingExtraError
 from forescale.runs._check_file import check_header, check_kind, check_names
-from forescale.runs.readers import _optuna, _wandb
-from forescale.runs.readers._source import Source, flatten, table_of
+from forescale.runs._readers import _optuna, _wandb
+from forescale.runs._readers._source import Source, flatten, table_of
 
 if TYPE_CHECKING:
     import polars

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from forescale.errors import ForescaleError
-from forescale.runs.readers._files import MOST_BYTES, as_dict
+from forescale.runs._readers._files import MOST_BYTES, as_dict
 
 HEADER, BLOCK, FRAME = b":W&B\xe1\xbe\x00", 32768, 7
 FULL, FIRST, MIDDLE, LAST = 1, 2, 3, 4

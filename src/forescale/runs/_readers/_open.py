@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any, cast
 
 from forescale.errors import ForescaleError
-from forescale.runs.readers import _mlflow, _optuna, _ray, _tensorboard, _trainer_state, _wandb
-from forescale.runs.readers._files import as_dict, files_below, read_json, read_json_lines
-from forescale.runs.readers._source import Source
-from forescale.runs.readers._sqlite import is_sqlite, read_only, tables
-from forescale.runs.readers._table import read_frame, read_records, read_table
+from forescale.runs._readers import _mlflow, _optuna, _ray, _tensorboard, _trainer_state, _wandb
+from forescale.runs._readers._files import as_dict, files_below, read_json, read_json_lines
+from forescale.runs._readers._source import Source
+from forescale.runs._readers._sqlite import is_sqlite, read_only, tables
+from forescale.runs._readers._table import read_frame, read_records, read_table
 
 PART = "::"  # path::name, one of several studies or experiments
 SOUGHT = (

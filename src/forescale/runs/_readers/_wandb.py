@@ -13,9 +13,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from forescale.runs.readers._files import as_dict, as_list, read_json, read_yaml
-from forescale.runs.readers._source import Curve, Run, Source, flatten, number, source_of
-from forescale.runs.readers._wandb_log import is_log, read_log
+from forescale.runs._readers._files import as_dict, as_list, read_json, read_yaml
+from forescale.runs._readers._source import Curve, Run, Source, flatten, number, source_of
+from forescale.runs._readers._wandb_log import is_log, read_log
 
 SUMMARY = ("summary", "summary_metrics", "summaryMetrics", "_summary")
 NAMES = ("name", "display_name", "displayName", "id", "run_id")

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from forescale.runs._columns import is_called
-from forescale.runs.readers._files import as_dict, as_list, read_json, read_json_lines, read_text
-from forescale.runs.readers._short import mark_short
-from forescale.runs.readers._source import Curve, Run, Source, flatten, number, source_of
+from forescale.runs._readers._files import as_dict, as_list, read_json, read_json_lines, read_text
+from forescale.runs._readers._short import mark_short
+from forescale.runs._readers._source import Curve, Run, Source, flatten, number, source_of
 
 LOGS = ("result.json", "progress.csv")
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from forescale.runs._columns import LAST_STEP, is_called
-from forescale.runs.readers._source import Run, number
+from forescale.runs._readers._source import Run, number
 
 WORKLOAD = ("params", "active_params", "tokens", "steps", "batch_tokens", "batch_sequences", "seq_len")
 _SHAPE_WORDS = (

@@ -11,9 +11,9 @@ from typing import Any
 
 from forescale.errors import ForescaleError, UnknownNameError
 from forescale.runs._columns import is_called
-from forescale.runs.readers._files import files_below, read_text, read_yaml
-from forescale.runs.readers._source import Curve, Run, Source, number, source_of
-from forescale.runs.readers._sqlite import read_only, rows, tables
+from forescale.runs._readers._files import files_below, read_text, read_yaml
+from forescale.runs._readers._source import Curve, Run, Source, number, source_of
+from forescale.runs._readers._sqlite import read_only, rows, tables
 
 TABLES = frozenset({"experiments", "runs", "params", "metrics"})
 STATUS: dict[float, str] = {1: "RUNNING", 2: "SCHEDULED", 3: "FINISHED", 4: "FAILED", 5: "KILLED"}
