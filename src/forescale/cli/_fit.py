@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -79,8 +80,8 @@ def fit(
         from forescale.cli._fit_loss import fit_loss
 
         _refuse_unused(protocol, over, seq_len)
-        table = read(runs, columns, set, keep_unfinished=keep_unfinished, needs=("loss",))
-        fit_loss(table, loss_law, json, out, bootstraps=bootstraps, seed=seed)
+        reading = partial(fit_loss, constants=set, keep_unfinished=keep_unfinished)
+        reading(runs, loss_law, columns, json, out, bootstraps=bootstraps, seed=seed)
         return
     table = read(runs, columns, set, seq_len=seq_len, keep_unfinished=keep_unfinished)
     fitted = fit_law(table, protocol=protocol, over=over, bootstraps=bootstraps, seed=seed)

@@ -10,23 +10,27 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from forescale.fit.loss import LossFit
-    from forescale.runs import Runs
 
 
 def fit_loss(
-    runs: Runs,
+    runs: Path,
     family: str,
+    columns: str | None = None,
     json: bool = False,
     out: Path | None = None,
     *,
+    constants: str | None = None,
+    keep_unfinished: bool = False,
     bootstraps: int = 1000,
     seed: int = 0,
 ) -> None:
     """Fit the loss law `family` to the runs, print its constants with intervals and save the law to `out`."""
+    from forescale.cli._runs import read
     from forescale.fit.loss import fit_loss_law
     from forescale.laws import save_law
 
-    fit = fit_loss_law(runs, family, bootstraps=bootstraps, seed=seed)
+    table = read(runs, columns, constants, keep_unfinished=keep_unfinished, needs=("loss",))
+    fit = fit_loss_law(table, family, bootstraps=bootstraps, seed=seed)
     if json:
         from json import dumps
 
