@@ -20,7 +20,7 @@ FILES = {
     "xlsx": ("a.xlsx", b"PK\x03\x04....", "is a spreadsheet or an archive"),
     "xlsx as csv": ("a.csv", b"PK\x03\x04....", "is a spreadsheet or an archive"),
     "not gzip": ("a.csv.gz", TEXT.encode(), "is not compressed, though its name ends in .gz"),
-    "json": ("a.json", b"[]", "one object a line and name it .jsonl"),
+    "json": ("a.json", b"[]", "JSON of no kind that holds runs"),
     "same name": ("a.csv", TEXT.replace("params", "lr").encode(), "two columns of one name; got 'lr' twice"),
 }
 

@@ -185,7 +185,7 @@ def test_frames_of_other_libraries_come_in_through_narwhals(tmp_path: Path) -> N
 def test_files_that_are_not_there_or_empty(tmp_path: Path) -> None:
     with pytest.raises(ForescaleError, match=r"gone\.csv cannot be read: No such file"):
         read_runs(tmp_path / "gone.csv")
-    with pytest.raises(ForescaleError, match="cannot be read: Is a directory"):
+    with pytest.raises(ForescaleError, match="holds no runs of a kind that is known"):
         read_runs(tmp_path)
     empty = tmp_path / "empty.csv"
     empty.touch()

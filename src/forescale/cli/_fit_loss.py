@@ -21,17 +21,18 @@ def fit_loss(
     out: Path | None = None,
     report: Path | None = None,
     *,
+    constants: str | None = None,
+    keep_unfinished: bool = False,
     bootstraps: int = 1000,
     seed: int = 0,
 ) -> None:
-    """Fit the loss law `family` to the runs, print its constants with intervals save the law to `out` and a page to `report`."""
+    """Fit the loss law `family` to the runs, print its constants with intervals, save the law to `out`, a page to `report`."""
     from forescale.cli._fit import write_report
+    from forescale.cli._runs import read
     from forescale.fit.loss import fit_loss_law
     from forescale.laws import save_law
-    from forescale.runs import parse_columns, read_runs
 
-    needs = ("loss",)
-    table = read_runs(runs, columns=parse_columns(columns) if columns is not None else None, needs=needs)
+    table = read(runs, columns, constants, keep_unfinished=keep_unfinished, needs=("loss",))
     fit = fit_loss_law(table, family, bootstraps=bootstraps, seed=seed)
     page = None if report is None else _page(table, fit, out)
     if json:

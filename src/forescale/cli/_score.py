@@ -32,7 +32,9 @@ def score(
     law: Texts = None,
     surface: OptionalFile = None,
     columns: str | None = None,
+    set: str | None = None,  # noqa: A002  # the option's name
     seq_len: OptionalWhole = None,
+    keep_unfinished: Flag = False,
     cells: Flag = False,
     json: Flag = False,
     picture: OptionalFile = None,
@@ -45,8 +47,10 @@ def score(
     Parameters
     ----------
     runs
-        One row per finished run: .csv or .tsv (also .gz), .parquet, .jsonl. Needs parameters, tokens, peak learning
-        rate, batch and loss, under our names or common ones (N, D, lr, bs, smooth loss, ...).
+        A table with one row per finished run (.csv, .tsv, also .gz; .parquet, .jsonl, .json), or the store of a tool: a
+        W&B export or run folders, an MLflow store, TensorBoard event files, an Optuna study (file::study where it holds
+        several), a Ray Tune experiment, trainer_state.json files of Hugging Face. Needs parameters, tokens, peak
+        learning rate, batch and loss, under our names or common ones (N, D, lr, bs, smooth loss, config.lr, ...).
     law
         A catalog name (see `forescale laws`) or a TOML file, repeatable; default: every verified law.
     surface
@@ -54,6 +58,10 @@ def score(
         of its choice, how many runs its intervals hold, which diverged runs it foretells.
     columns
         Our name = your column, where the names are not recognised: learning_rate=lr,tokens=D.
+    set
+        What is alike in every run and not recorded, by our name: params=124M,tokens=2.6B.
+    keep_unfinished
+        Also take runs that crashed, were killed or pruned, or still run.
     seq_len
         Tokens per sequence, where the batch counts sequences and no column says.
     cells
@@ -65,17 +73,18 @@ def score(
     """
     for name in THREADS:
         os.environ.setdefault(name, "1")
+    from forescale.cli._runs import read
+
     if surface is not None:
         _refuse_with_surface(law, picture)
     from forescale.fit import score as score_laws
-    from forescale.runs import parse_columns, read_runs
 
     if picture is not None:
         from forescale.plots import picture_format
 
         picture_format(picture)  # refuses another suffix before any work is done
     check_destinations({"--picture": picture}, (runs,))
-    table = read_runs(runs, columns=parse_columns(columns) if columns is not None else None, seq_len=seq_len)
+    table = read(runs, columns, set, seq_len=seq_len, keep_unfinished=keep_unfinished)
     if surface is not None:
         from forescale.cli._surface import score_and_print
 

@@ -229,6 +229,7 @@ def _counts(runs: Runs) -> dict[str, Any]:
         "source": runs.source,
         "read": runs.read,
         "missing_loss": runs.missing_loss,
+        "unfinished": runs.unfinished,
         "diverged": runs.diverged,
         "columns": dict(runs.columns),
     }

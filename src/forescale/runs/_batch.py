@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from forescale.errors import ForescaleError
+from forescale.runs._columns import LAST_STEP
+from forescale.runs._derive import MADE
 from forescale.runs._numbers import ROW
 
 if TYPE_CHECKING:
@@ -13,6 +15,7 @@ if TYPE_CHECKING:
 
 AGREE = 0.05  # steps * batch may miss the tokens by this much: rounding, a dropped last batch
 FEW_STEPS = 100
+COUNTERS = ("step", "iter", "iteration")  # as often counts of reports as of optimizer steps
 
 
 def add_batch(
@@ -30,9 +33,39 @@ def add_batch(
         frame = _from_sequences(frame, columns)
     else:
         frame = _from_steps(frame, columns)
-        notes = (f"no column holds the batch: it is tokens / {columns['steps']}",)
+        notes = (f"no column holds the batch: it is tokens / {_steps(frame, columns)[1]}",)
     _check_one_step(frame)
     return frame, (*notes, *_check_steps(frame, columns), *_few_steps(frame))
+
+
+def add_tokens(
+    frame: polars.DataFrame, columns: Mapping[str, str], seq_len: int | None, *, needed: bool
+) -> tuple[polars.DataFrame, tuple[str, ...]]:
+    """Add tokens, where no column holds them, as steps × batch; nothing if that cannot be told and is not `needed`."""
+    import polars as pl
+
+    steps, called = _steps(frame, columns)
+    if "tokens" in frame.columns or not steps:
+        return frame, ()
+    full = _add_seq_len(frame, columns, seq_len)
+    if "batch_tokens" not in full.columns:
+        if "batch_sequences" not in full.columns or not (needed or "seq_len" in full.columns):
+            return frame, ()
+        full = _from_sequences(full, columns)
+    made = full.with_columns(tokens=pl.col(steps) * pl.col("batch_tokens"))
+    if made["tokens"].null_count():
+        if not needed:
+            return frame, ()
+        row = made.filter(pl.col("tokens").is_null())[ROW][0]
+        raise ForescaleError(f"tokens are {called} × batch, and {row} lacks one of them: fill it in or remove the run.")
+    return frame.with_columns(made["tokens"]), (f"no column holds the tokens: they are {called} × batch",)
+
+
+def _steps(frame: polars.DataFrame, columns: Mapping[str, str]) -> tuple[str, str]:
+    """The column of steps and what the source calls it; the last step of a curve stands in for one."""
+    if "steps" in frame.columns:
+        return "steps", columns["steps"]
+    return (LAST_STEP, "the last step logged") if LAST_STEP in frame.columns else ("", "")
 
 
 def _add_seq_len(frame: polars.DataFrame, columns: Mapping[str, str], seq_len: int | None) -> polars.DataFrame:
@@ -45,7 +78,7 @@ def _add_seq_len(frame: polars.DataFrame, columns: Mapping[str, str], seq_len: i
     if "seq_len" in frame.columns and (other := frame.filter(pl.col("seq_len") != seq_len)).height:
         raise ForescaleError(
             f"--seq-len {seq_len} contradicts column {columns['seq_len']!r}, which has {other['seq_len'][0]:g} "
-            f"in row {other[ROW][0]}: leave --seq-len out."
+            f"in {other[ROW][0]}: leave --seq-len out."
         )
     return frame.with_columns(seq_len=pl.lit(float(seq_len)))
 
@@ -54,10 +87,11 @@ def _from_sequences(frame: polars.DataFrame, columns: Mapping[str, str]) -> pola
     import polars as pl
 
     if "seq_len" not in frame.columns or frame["seq_len"].null_count():
+        column = columns["batch_sequences"]
+        tokens = "" if column.startswith(MADE) else f" (or, if it counts tokens, --columns batch_tokens={column})"
         raise ForescaleError(
-            f"column {columns['batch_sequences']!r} counts sequences and no column says how long they are: "
-            "give --seq-len, such as --seq-len 2048 (or, if it counts tokens, "
-            f"--columns batch_tokens={columns['batch_sequences']})."
+            f"column {column!r} counts sequences and no column says how long they are: "
+            f"give --seq-len, such as --seq-len 2048{tokens}."
         )
     return frame.with_columns(batch_tokens=pl.col("batch_sequences") * pl.col("seq_len"))
 
@@ -65,12 +99,13 @@ def _from_sequences(frame: polars.DataFrame, columns: Mapping[str, str]) -> pola
 def _from_steps(frame: polars.DataFrame, columns: Mapping[str, str]) -> polars.DataFrame:
     import polars as pl
 
-    if frame["steps"].null_count():
+    steps, called = _steps(frame, columns)
+    if frame[steps].null_count():
         raise ForescaleError(
-            f"no column holds the batch and {columns['steps']!r} (steps) is empty in some rows, so tokens / steps "
+            f"no column holds the batch and {called!r} (steps) is empty in some runs, so tokens / steps "
             "cannot stand in for it: name the batch with --columns batch_tokens=COLUMN."
         )
-    return frame.with_columns(batch_tokens=pl.col("tokens") / pl.col("steps"))
+    return frame.with_columns(batch_tokens=pl.col("tokens") / pl.col(steps))
 
 
 def _check_sequences(frame: polars.DataFrame, columns: Mapping[str, str]) -> None:
@@ -93,7 +128,7 @@ def _check_one_step(frame: polars.DataFrame) -> None:
     short = frame.filter(pl.col("batch_tokens") > pl.col("tokens") * (1 + AGREE))
     if short.height:
         raise ForescaleError(
-            f"a run must take at least one step; row {short[ROW][0]} has {short['tokens'][0]:.4g} tokens and a batch "
+            f"a run must take at least one step; {short[ROW][0]} has {short['tokens'][0]:.4g} tokens and a batch "
             f"of {short['batch_tokens'][0]:.4g}: check the units of both (tokens in ones, not billions; --seq-len only "
             "for a batch in sequences)."
         )
@@ -108,7 +143,8 @@ def _check_steps(frame: polars.DataFrame, columns: Mapping[str, str]) -> tuple[s
         return ()
     factor = _median(ratio)
     off = int(((ratio - 1).abs() > AGREE).sum())
-    if off and bool(((ratio / factor - 1).abs() <= AGREE).all()):
+    counter = columns["steps"].lower().rpartition("/")[2] in COUNTERS
+    if off and not counter and bool(((ratio / factor - 1).abs() <= AGREE).all()):
         raise ForescaleError(_mixed(frame, columns, factor))
     if off:
         return (f"in {off} of {ratio.len()} runs steps × batch is not the tokens: unfinished runs, or mixed units",)

@@ -26,8 +26,6 @@ def check_kind(path: Path, suffixes: Sequence[str]) -> None:
         raise ForescaleError(f"{path} is UTF-16 text: save it as UTF-8.")
     if last == ".gz" and start[:2] != GZIP:
         raise ForescaleError(f"{path} is not compressed, though its name ends in .gz: rename it without .gz.")
-    if last == ".json":
-        raise ForescaleError(f"{path} is JSON: write one object a line and name it .jsonl, or save the table as CSV.")
 
 
 def check_header(path: Path, suffixes: Sequence[str], separator: str) -> None:

@@ -10,7 +10,7 @@ from forescale.quantities import parse_quantity
 if TYPE_CHECKING:
     import polars
 
-ROW = "row"  # the row's number in the file, the header being row 1
+ROW = "row"  # what messages call the run: its row in the file, the header being row 1, or its name in a store
 MAY_BE_ZERO = frozenset({"weight_decay", "sparsity"})
 COUNTS = frozenset(
     {"params", "active_params", "nonzero_params", "tokens", "unique_tokens", "batch_tokens"}
@@ -32,32 +32,38 @@ BOUNDS = {
 DIVERGED_LOSS = 1e6  # nats per token: from here on a loss says only that the run diverged
 
 
-def numbers(table: polars.DataFrame, column: str, name: str) -> polars.Series:
-    """A column of `table` as floats named `name`, empty and NaN cells as nulls; `ForescaleError` for other text."""
+def numbers(
+    table: polars.DataFrame, column: str, name: str, *, nan: float | None = None, strict: bool = True
+) -> polars.Series:
+    """A column of `table` as floats named `name`: empty cells are nulls, NaN is `nan` (None: null, too).
+
+    `ForescaleError` for text that is no number; where not `strict`, it is null.
+    """
     import polars as pl
 
     raw = table[column]
     if raw.dtype.is_numeric():
-        return raw.cast(pl.Float64).fill_nan(None).alias(name)
+        return raw.cast(pl.Float64).fill_nan(nan).alias(name)
     if raw.dtype == pl.Null:
         return raw.cast(pl.Float64).alias(name)
     if raw.dtype != pl.String:
         raise ForescaleError(f"{_called(column, name)} must hold numbers; it holds {raw.dtype}: choose another.")
     text = raw.str.strip_chars()
+    text = text.set(text.str.to_lowercase() == "nan", "NaN")
     values = text.cast(pl.Float64, strict=False)
     bad = (values.is_null() & text.is_not_null() & (text != "")).arg_true()
-    for i in bad.to_list():
+    for i in bad.to_list() if strict else ():
         values[i] = _quantity(text[i], name, _called(column, name), table[ROW][i])
-    return values.fill_nan(None).alias(name)
+    return values.fill_nan(nan).alias(name)
 
 
-def _quantity(text: str, name: str, where: str, row: int) -> float:
+def _quantity(text: str, name: str, where: str, row: str) -> float:
     if name in COUNTS:
         try:
             return parse_quantity(text, name)
         except ForescaleError:
             pass
-    raise ForescaleError(f"{where} must hold numbers; row {row} has {text!r}: correct it or remove the row.")
+    raise ForescaleError(f"{where} must hold numbers; {row} has {text!r}: correct it or remove the run.")
 
 
 def check_values(frame: polars.DataFrame, name: str, column: str, *, optional: bool = False) -> None:
@@ -65,7 +71,7 @@ def check_values(frame: polars.DataFrame, name: str, column: str, *, optional: b
     values = frame[name]
     if not optional and values.null_count():
         row = frame[ROW][int(values.is_null().arg_true()[0])]
-        raise ForescaleError(f"{_called(column, name)} is empty in row {row}: fill it in or remove the row.")
+        raise ForescaleError(f"{_called(column, name)} is empty in {row}: fill it in or remove the run.")
     positive = values >= 0 if name in MAY_BE_ZERO else values > 0
     finite = values.is_finite() if name != "loss" else values.is_not_nan()
     _reject(frame, (~(positive & finite)).fill_null(False), name, f"{_called(column, name)} must hold positive numbers")
@@ -86,4 +92,4 @@ def _called(column: str, name: str) -> str:
 def _reject(frame: polars.DataFrame, bad: polars.Series, name: str, rule: str) -> None:
     if bad.any():
         i = int(bad.arg_true()[0])
-        raise ForescaleError(f"{rule}; row {frame[ROW][i]} has {frame[name][i]:g}: correct it or remove the row.")
+        raise ForescaleError(f"{rule}; {frame[ROW][i]} has {frame[name][i]:g}: correct it or remove the run.")

@@ -1,24 +1,29 @@
-"""Read a table of runs: CSV, TSV, Parquet, JSON lines, or a data frame of any library."""
+"""Read runs: from tables, and from the stores of the tools that people track them with."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from importlib import import_module
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from forescale.errors import ForescaleError, MissingExtraError
-from forescale.runs._batch import add_batch
-from forescale.runs._check_file import check_header, check_kind, check_names
-from forescale.runs._columns import Found, find_columns, missing_columns
+from forescale.errors import ForescaleError
+from forescale.runs._batch import add_batch, add_tokens
+from forescale.runs._columns import ALIASES, LAST_STEP, SMOOTHED, Found, find_columns, missing_columns, readings
+from forescale.runs._constants import add_constants, check_constants, said
+from forescale.runs._derive import MADE, add_batch_factors, add_model_params
+from forescale.runs._final_loss import SMOOTHING
+from forescale.runs._finished import unfinished
 from forescale.runs._numbers import DIVERGED_LOSS, ROW, check_values, numbers
+from forescale.runs._readers._open import open_source
+from forescale.runs._readers._source import Source
 from forescale.runs._runs import DIVERGED, SAME_TOKENS, Runs
 
 if TYPE_CHECKING:
     import polars
 
 SWEEP = ("params", "tokens", "learning_rate", "batch_tokens", "loss")
-NULLS = ["", "NaN", "nan", "NAN", "NA", "N/A", "n/a", "null", "NULL", "None", "none", "-"]
+OURS = frozenset({*ALIASES, "cell", "diverged", ROW})
 
 
 def read_runs(
@@ -27,27 +32,157 @@ def read_runs(
     columns: Mapping[str, str] | None = None,
     seq_len: int | None = None,
     needs: Sequence[str] = SWEEP,
+    constants: Mapping[str, str | float] | None = None,
+    keep_unfinished: bool = False,
 ) -> Runs:
-    """Read runs from a file (.csv, .tsv, either with .gz; .parquet; .jsonl) or a data frame.
+    """Read runs from a table (.csv, .tsv, either with .gz; .parquet; .jsonl; .json), a data frame or a tool's store.
 
+    Stores: a W&B export or run folders, an MLflow store, TensorBoard event files, an Optuna study (`file::study` where
+    there are several), a Ray Tune experiment, Hugging Face's `trainer_state.json`; what each is read as: Concepts, Runs.
     `columns` maps our names to the source's where the aliases do not find them; `seq_len` (tokens) turns a batch in
-    sequences into tokens; `needs` are the columns that must be there. Rows without a loss are dropped and counted.
+    sequences into tokens; `needs` are the columns that must be there; `constants` gives by our name what is alike in
+    every run and not recorded, as a number or text such as `2.6B`. Rows without a loss are dropped and counted, and so
+    are runs that did not finish, unless `keep_unfinished`; a run that ends in NaN has diverged: its loss is infinite.
     Raises `ForescaleError` for a source that is empty, lacks a column, has text in numbers, or mixes up units.
     """
-    table, name = _table(source)
-    if table.height == 0:
-        raise ForescaleError(f"{name} has no runs, at most a header: give a table with one row per finished run.")
-    found = find_columns(table.columns, columns)
-    _check_needs(found, needs, table.columns)
-    table = table.with_row_index(ROW, offset=2).filter(~_blank(table))
-    parsed = _parse(table, found)
-    frame = parsed.drop_nulls("loss")
-    if frame.height == 0:
+    given = check_constants(constants or {})
+    if seq_len is not None and "seq_len" in given:
+        raise ForescaleError("the sequence length is set twice: give --seq-len or --set seq_len.")
+    opened = open_source(source)
+    if opened.table.height == 0:
         raise ForescaleError(
-            f"no run in {name} has a loss (column {found.columns['loss']!r} is empty or NaN in all "
-            f"{parsed.height} rows; NaN in a run's log means that it diverged): choose the column with --columns loss=COLUMN."
+            f"{opened.name} has no runs, at most a header: give a table with one row per finished run."
         )
-    return _runs(frame, found, needs, seq_len, table, name)
+    table, explicit = add_constants(opened.table, given, dict(columns or {}))
+    table, found, notes = _find(replace(opened, table=table), explicit)
+    _check_needs(found, needs, table.columns, opened.hint)
+    table = _labelled(table, opened.label).filter(~_blank(opened.table))
+    parsed = _parse(table, found, opened)
+    late, why = unfinished(table)
+    late = late & ~parsed["loss"].is_infinite().fill_null(False) & (not keep_unfinished)
+    frame = parsed.filter(~late).drop_nulls("loss")
+    if frame.height == 0:
+        raise _none_left(opened.name, found, parsed.height, int(late.sum()), why)
+    notes = (*opened.notes, *said(given), *notes, *_late(int(late.sum()), why))
+    notes += _rivals(found, table.filter(~late), store=opened.nan_diverges)
+    runs = _runs(frame, found, needs, seq_len, notes, opened.name)
+    left_out = int(late.sum())
+    return replace(runs, read=table.height, missing_loss=table.height - left_out - frame.height, unfinished=left_out)
+
+
+def _find(source: Source, explicit: Mapping[str, str]) -> tuple[polars.DataFrame, Found, tuple[str, ...]]:
+    """Match the columns, and add those that follow from others."""
+    table, notes = source.table, ()
+    header = [c for c in table.columns if not _placeholder(table[c])]
+    known = dict(source.columns)
+    found = find_columns(header, explicit, known)
+    for derive in (add_batch_factors, add_model_params):
+        wider, made, more = derive(table, found)
+        if made.keys() & explicit.keys():
+            continue  # the user said where to read it
+        table, known, header = wider, known | made, [*header, *made.values()]
+        found = find_columns(header, explicit, known)
+        notes += more
+    return table, found, notes
+
+
+def _placeholder(values: polars.Series) -> bool:
+    """Trainers write -1 for a number of steps that was left to the epochs."""
+    names = {"max_steps", "max_train_steps", "num_train_steps", "max_iters", "total_steps"}
+    if not any(plain in names for plain, _ in readings(values.name)):
+        return False
+    text = set(values.drop_nulls().cast(str).unique().to_list())
+    return bool(text) and text <= {"-1", "-1.0", "0", "0.0"}
+
+
+def _labelled(table: polars.DataFrame, label: str | None) -> polars.DataFrame:
+    """What messages call each run: its name in a store, its row in a file."""
+    import polars as pl
+
+    if label is not None:
+        return table.with_columns(pl.format("run '{}'", pl.col(label)).alias(ROW))
+    rows = pl.int_range(2, table.height + 2).cast(pl.String)
+    return table.with_columns(pl.format("row {}", rows).alias(ROW))
+
+
+def _blank(table: polars.DataFrame) -> polars.Series:
+    import polars as pl
+
+    return table.select(blank=pl.all_horizontal(pl.all().is_null()))["blank"]
+
+
+def _parse(table: polars.DataFrame, found: Found, source: Source) -> polars.DataFrame:
+    """The found columns as numbers, then the others. Text in a run without a loss counts too: a shifted row shows."""
+    import polars as pl
+
+    nan = {"loss": float("inf")} if source.nan_diverges else {}
+    read = {name: numbers(table, column, name, nan=nan.get(name)) for name, column in found.columns.items()}
+    if source.nan_diverges and "loss" in read:
+        read["loss"] = _from_other_losses(read["loss"], table, found)
+    if LAST_STEP in table.columns and LAST_STEP not in found.columns.values():
+        read[LAST_STEP] = table[LAST_STEP]
+    others = [c for c in table.columns if c != ROW and c not in found.columns.values() and c != LAST_STEP]
+    kept = [_typed(table[c]).alias(f"source.{c}" if c in OURS else c) for c in others]
+    return pl.DataFrame([table[ROW], *(read[name].alias(name) for name in read), *kept])
+
+
+def _typed(values: polars.Series) -> polars.Series:
+    """A column of text as numbers where every value is one."""
+    import polars as pl
+
+    if values.dtype != pl.String:
+        return values
+    cast = values.str.strip_chars().cast(pl.Float64, strict=False)
+    return cast if cast.null_count() == values.null_count() else values
+
+
+def _from_other_losses(loss: polars.Series, table: polars.DataFrame, found: Found) -> polars.Series:
+    """A run whose training loss ends in NaN has diverged, whatever it was last evaluated at.
+
+    Where the loss is that of a curve and a run has none, its last training loss stands in.
+    """
+    import polars as pl
+
+    for other in found.others.get("loss", ()):
+        if not (table[other].dtype.is_float() or table[other].dtype == pl.String):
+            continue
+        values = numbers(table, other, "loss", nan=float("inf"), strict=False)
+        ended = values.is_infinite() & (loss.is_null() if other != SMOOTHED else pl.Series([True] * len(loss)))
+        loss = pl.select(pl.when(ended.fill_null(False)).then(float("inf")).otherwise(loss).alias("loss"))["loss"]
+        if found.columns["loss"] == SMOOTHED:
+            loss = loss.fill_null(values)
+    return loss
+
+
+def _check_needs(found: Found, needs: Sequence[str], header: Sequence[str], hint: str) -> None:
+    missing = [name for name in needs if name not in found.columns]
+    steps = "steps" in found.columns or LAST_STEP in header
+    batch = "batch_tokens" in found.columns or "batch_sequences" in found.columns
+    if "batch_tokens" in missing and ("batch_sequences" in found.columns or ("tokens" in found.columns and steps)):
+        missing.remove("batch_tokens")
+    if "tokens" in missing and steps and batch:
+        missing.remove("tokens")
+    if missing:
+        raise missing_columns(missing, [c for c in header if c != ROW], hint)
+
+
+def _none_left(name: str, found: Found, rows: int, late: int, why: Sequence[str]) -> ForescaleError:
+    if late:
+        return ForescaleError(
+            f"no run in {name} has finished with a loss ({late} of {rows} did not finish: {'; '.join(why)}): wait for "
+            "them, or say --keep-unfinished if they count."
+        )
+    return ForescaleError(
+        f"no run in {name} has a loss (column {found.columns['loss']!r} is empty or NaN in all "
+        f"{rows} rows; NaN in a run's log means that it diverged): choose the column with --columns loss=COLUMN."
+    )
+
+
+def _late(count: int, why: Sequence[str]) -> tuple[str, ...]:
+    if not count:
+        return ()
+    said = "1 run that did not finish is" if count == 1 else f"{count} runs that did not finish are"
+    return (f"{said} left out ({'; '.join(why)}); --keep-unfinished keeps them",)
 
 
 def _runs(
@@ -55,87 +190,30 @@ def _runs(
     found: Found,
     needs: Sequence[str],
     seq_len: int | None,
-    table: polars.DataFrame,
+    notes: tuple[str, ...],
     name: str,
 ) -> Runs:
     for column in found.columns:
         check_values(frame, column, found.columns[column], optional=column not in needs)
     frame = _add_active(frame, found)
-    frame, notes = _cap_losses(frame)
-    notes = (*_notes(found, table), *notes)
+    frame, more = _cap_losses(frame)
+    notes += more
+    frame, more = add_tokens(frame, found.columns, seq_len, needed="tokens" in needs)
+    notes += more
     if "batch_tokens" in needs:
         frame, more = add_batch(frame, found.columns, seq_len)
         notes += more
     frame, more = _add_cells(frame)
+    frame = frame.drop(ROW)
     return Runs(
-        frame=frame.drop(ROW),
+        frame=frame.select(*(c for c in frame.columns if c in OURS), *(c for c in frame.columns if c not in OURS)),
         source=name,
         columns=dict(found.columns),
         notes=(*notes, *more),
-        read=table.height,
-        missing_loss=table.height - frame.height,
+        read=frame.height,
+        missing_loss=0,
         diverged=int(frame["diverged"].sum()),
     )
-
-
-def _table(source: str | Path | Any) -> tuple[polars.DataFrame, str]:
-    import polars as pl
-
-    if isinstance(source, pl.DataFrame):
-        return source, "the data frame"
-    if not isinstance(source, (str, Path)):
-        return _from_any_frame(source), "the data frame"
-    path = Path(source)
-    try:
-        return _from_file(path), path.name
-    except OSError as error:
-        raise ForescaleError(f"the runs file {path} cannot be read: {error.strerror or error}.") from None
-    except pl.exceptions.NoDataError:
-        raise ForescaleError(f"the runs file {path} is empty: give a table with one row per finished run.") from None
-    except (pl.exceptions.PolarsError, EOFError) as error:
-        reason = str(error).strip().partition("\n")[0].rstrip(".")
-        raise ForescaleError(f"the runs file {path} is not the table its name promises: {reason}.") from None
-
-
-def _from_file(path: Path) -> polars.DataFrame:
-    import polars as pl
-
-    suffixes = [s.lower() for s in path.suffixes]
-    check_kind(path, suffixes)
-    if suffixes[-1:] == [".parquet"]:
-        return pl.read_parquet(path)
-    if suffixes[-1:] in ([".jsonl"], [".ndjson"]):
-        return pl.read_ndjson(path, infer_schema_length=None)
-    separator = "\t" if ".tsv" in suffixes else ","
-    check_header(path, suffixes, separator)
-    return pl.read_csv(path, separator=separator, infer_schema=False, null_values=NULLS)
-
-
-def _from_any_frame(source: Any) -> polars.DataFrame:
-    import polars as pl
-
-    try:
-        narwhals: Any = import_module("narwhals")
-    except ImportError:
-        raise MissingExtraError("a data frame of another library needs narwhals: pip install narwhals.") from None
-    try:
-        frame: Any = narwhals.from_native(source, eager_only=True)
-    except narwhals.exceptions.DuplicateError:
-        raise ForescaleError("the data frame must not have two columns of one name: rename one.") from None
-    except TypeError:
-        raise ForescaleError(
-            f"runs must be a path or an eager data frame (pandas, polars, pyarrow ...); got {type(source).__name__}."
-        ) from None
-    check_names([str(c) for c in frame.columns], "the data frame")
-    return pl.DataFrame({str(c): frame[c].to_list() for c in frame.columns}, strict=False)
-
-
-def _check_needs(found: Found, needs: Sequence[str], header: Sequence[str]) -> None:
-    missing = [name for name in needs if name not in found.columns]
-    if "batch_tokens" in missing and ("batch_sequences" in found.columns or "steps" in found.columns):
-        missing.remove("batch_tokens")
-    if missing:
-        raise missing_columns(missing, header)
 
 
 def _cap_losses(frame: polars.DataFrame) -> tuple[polars.DataFrame, tuple[str, ...]]:
@@ -152,21 +230,6 @@ def _cap_losses(frame: polars.DataFrame) -> tuple[polars.DataFrame, tuple[str, .
     return frame.with_columns(capped), (f"{count} losses above {DIVERGED_LOSS:g} nats are taken as infinite",)
 
 
-def _blank(table: polars.DataFrame) -> polars.Series:
-    return table.select(blank=_all_null(table.columns))["blank"]
-
-
-def _all_null(columns: Sequence[str]) -> polars.Expr:
-    import polars as pl
-
-    return pl.all_horizontal(pl.col(list(columns)).is_null())
-
-
-def _parse(table: polars.DataFrame, found: Found) -> polars.DataFrame:
-    """The found columns as numbers. Text in a run without a loss counts too: a shifted row must not go unseen."""
-    return table.select(ROW, *(numbers(table, column, name) for name, column in found.columns.items()))
-
-
 def _add_active(frame: polars.DataFrame, found: Found) -> polars.DataFrame:
     import polars as pl
 
@@ -179,27 +242,37 @@ def _add_active(frame: polars.DataFrame, found: Found) -> polars.DataFrame:
     if above.height:
         raise ForescaleError(
             f"active parameters ({found.columns['active_params']!r}) are a part of all parameters "
-            f"({found.columns['params']!r}); row {above[ROW][0]} has more of the former: name the right columns with "
+            f"({found.columns['params']!r}); {above[ROW][0]} has more of the former: name the right columns with "
             "--columns."
         )
     return frame
 
 
-def _notes(found: Found, table: polars.DataFrame) -> tuple[str, ...]:
-    """What the reader chose between: columns of the same content need no word."""
+def _rivals(found: Found, table: polars.DataFrame, *, store: bool) -> tuple[str, ...]:
+    """What the reader chose between: columns of the same content need no word; of a store's loss, what it is."""
     notes: list[str] = []
-    for name, others in found.others.items():
-        chosen = found.columns[name]
-        rivals = [o for o in others if not table[o].equals(table[chosen])]
-        if rivals:
+    for name, chosen in found.columns.items():
+        rivals = [o for o in found.others.get(name, ()) if not table[o].equals(table[chosen]) and o != SMOOTHED]
+        what = _which_loss(chosen) if store and name == "loss" else f"{name} is read from {chosen!r}"
+        if rivals and not chosen.startswith(MADE):
             listed = ", ".join(repr(r) for r in rivals)
-            notes.append(f"{name} is read from {chosen!r}, not from {listed}; --columns {name}=COLUMN chooses another")
+            notes.append(f"{what}, not from {listed}; --columns {name}=COLUMN chooses another")
+        elif store and name == "loss":
+            notes.append(what)
     if found.vague_params():
         notes.append(
             f"params is read from {found.columns['params']!r} and taken as non-vocabulary parameters: if it counts "
             "embeddings, the laws see a larger model than they mean"
         )
     return tuple(notes)
+
+
+def _which_loss(column: str) -> str:
+    if column == SMOOTHED:
+        return (
+            f"loss is the training loss at the end of its curve, smoothed ({SMOOTHING}; the last value without a curve)"
+        )
+    return f"loss is the last value of {column!r}"
 
 
 def _add_cells(frame: polars.DataFrame) -> tuple[polars.DataFrame, tuple[str, ...]]:

@@ -21,6 +21,7 @@ class Runs:
     those of seq_len, weight_decay and steps that the source has, and two derived columns. `cell` numbers the groups of
     equal params, active_params and tokens (within 1 %). `diverged` marks a loss that is infinite or above 1.5 times the
     lowest of its cell: on the Step Law sweeps no run lies between 1.2 and 1.7 times, so the exact factor is immaterial.
+    All other columns of the source follow under their own names, behind `source.` where that is one of ours.
     `columns` maps our names to the source's; `notes` are the choices that the reader made.
     """
 
@@ -31,3 +32,4 @@ class Runs:
     read: int  # rows in the source
     missing_loss: int  # of those, dropped: the loss is empty or NaN
     diverged: int  # of those kept, marked
+    unfinished: int = 0  # of those read, left out: crashed, killed, pruned, still running, or short of their steps

@@ -33,7 +33,7 @@ def read_config(path: str | Path) -> Config:
     """
     file = _locate(Path(path))
     try:
-        return _config(_load(file))
+        return parse_config(_load(file))
     except ForescaleError as error:
         raise type(error)(f"{file}: {error}") from None
 
@@ -97,7 +97,8 @@ _JSON_NAMES: dict[type, str] = {
 }
 
 
-def _config(values: dict[str, object]) -> Config:
+def parse_config(values: dict[str, object]) -> Config:
+    """Read the keys and values of a `config.json`; errors as those of `read_config`, without a path."""
     model_type = values.get("model_type")
     if model_type is None:
         raise ForescaleError(f"has no model_type: give the config.json of a language model, or {_BY_HAND}.")
