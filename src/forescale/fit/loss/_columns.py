@@ -37,7 +37,7 @@ class LossColumns:
     notes: tuple[str, ...]
 
     def part(self, chosen: Any) -> LossColumns:
-        """Some of the runs."""
+        """Some of the runs, their groups as they were."""
         return LossColumns(
             x={name: v[chosen] for name, v in self.x.items()},
             compute=self.compute[chosen],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 from forescale.laws import Law
@@ -22,9 +23,10 @@ class Parameter:
     low: float
     high: float
 
-    def to_json(self) -> dict[str, float]:
-        """The four numbers."""
-        return {"value": self.value, "stderr": self.stderr, "low": self.low, "high": self.high}
+    def to_json(self) -> dict[str, float | None]:
+        """The four numbers; None for an interval that is not known."""
+        numbers = {"value": self.value, "stderr": self.stderr, "low": self.low, "high": self.high}
+        return {name: v if isfinite(v) else None for name, v in numbers.items()}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -44,11 +44,17 @@ def fit_loss_law(
     bootstrap resamples `groups` of runs (one label a run, or a column; None: every run by itself).
     Raises `ForescaleError` for fewer runs than constants, an input that never changes, or losses that are no losses.
     """
-    import numpy as np
-
     _check_settings(delta, bootstraps, on)
     name = family_name(family)
-    columns = loss_columns(runs, name, groups)
+    return fit_columns(loss_columns(runs, name, groups), name, delta=delta, bootstraps=bootstraps, seed=seed, on=on)
+
+
+def fit_columns(
+    columns: LossColumns, name: str, *, delta: float, bootstraps: int, seed: int, on: Literal["log", "loss"] = "log"
+) -> LossFit:
+    """The same for columns that were checked."""
+    import numpy as np
+
     form = make_form(name, columns.x, columns.loss, raw=on == "loss")
     y = columns.loss if on == "loss" else np.log(columns.loss)
     found = search(form, y, delta)
@@ -120,12 +126,16 @@ def _bootstrap(
 
 def resample_counts(groups: Any, bootstraps: int, seed: int) -> Array:
     """How often each run counts (bootstraps, n), groups being drawn with replacement."""
+    return draw_groups(groups, bootstraps, seed)[:, groups]
+
+
+def draw_groups(groups: Any, bootstraps: int, seed: int) -> Array:
+    """How often each group is drawn (bootstraps, groups)."""
     import numpy as np
 
     number = int(groups.max()) + 1
     rng = np.random.default_rng(seed)
-    counts = rng.multinomial(number, np.full(number, 1 / number), size=bootstraps)
-    return counts[:, groups].astype(float)
+    return rng.multinomial(number, np.full(number, 1 / number), size=bootstraps).astype(float)
 
 
 def _parameters(constants: Mapping[str, float], draws: Mapping[str, Array]) -> dict[str, Parameter]:
