@@ -258,10 +258,13 @@ def test_derivatives(family: str) -> None:
     assert parts.pull(v)[0] == pytest.approx(numeric @ v[0], rel=1e-4, abs=1e-6 * scale)
     w = np.abs(v)
     assert parts.gram(w)[0] == pytest.approx((numeric * w) @ numeric.T, rel=1e-4, abs=1e-6 * scale**2)
-    if (curve := parts.curve(v)) is not None:
+    if (curve := parts.hessian(np.zeros_like(v), v)) is not None:
         pulls = np.stack([form.model.parts(t).pull(v)[0] for t in moved]).reshape(size, 2, -1)
         second = (pulls[:, 0] - pulls[:, 1]) / 2e-5
         assert curve[0] == pytest.approx(second, rel=1e-3, abs=1e-5 * np.abs(second).max())
+        both = parts.hessian(w, v)
+        assert both is not None
+        assert both[0] == pytest.approx(curve[0] + parts.gram(w)[0], rel=1e-9, abs=1e-12 * scale**2)
 
 
 GOOD = planted("additive", noise=0.01, count=30)
