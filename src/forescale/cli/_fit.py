@@ -7,7 +7,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from forescale.cli._options import Flag, OptionalFile
 from forescale.cli._outputs import check_destinations
+from forescale.cli._threads import use_one_thread
 from forescale.errors import ForescaleError
 
 if TYPE_CHECKING:
@@ -25,6 +27,9 @@ def fit(
     json: bool = False,
     protocol: str = "auto",
     loss_law: str | None = None,
+    isoflop: Flag = False,
+    groups: str | None = None,
+    picture: OptionalFile = None,
     over: str = "cells",
     bootstraps: int = 1000,
     columns: str | None = None,
@@ -52,6 +57,14 @@ def fit(
     loss_law
         Fit a law of the loss instead, in this form: chinchilla, skaling, farseer, kaplan, gadre, sparse, muennighoff or moe.
         Needs loss, and parameters and tokens as the form takes them; no learning rate or batch.
+    isoflop
+        Find the best parameters and tokens of each compute budget in the runs, and how they grow with compute: by a loss
+        law of all the runs (skaling, or --loss-law chinchilla), beside a parabola of each budget and its bias.
+    groups
+        With --loss-law or --isoflop: the column whose runs the bootstrap draws together, because they are checkpoints of
+        one run, say. Default: each run by itself; with --isoflop runs of one size.
+    picture
+        With --isoflop: also draw loss over parameters for every budget: a .png, .svg or .pdf file.
     over
         What the bootstrap resamples: cells, or points as Step Law's authors do (the intervals are then too narrow).
     bootstraps
@@ -63,15 +76,25 @@ def fit(
     seed
         Of the bootstrap.
     """
+    use_one_thread()
     from forescale.fit import fit_law
     from forescale.runs import parse_columns, read_runs
 
-    _check(out, runs)
+    _check(out, picture, runs)
+    _refuse_unused(
+        loss_law, isoflop, protocol=protocol != "auto", over=over != "cells", seq_len=seq_len is not None,
+        groups=groups is not None, picture=picture is not None,
+    )  # fmt: skip
+    if isoflop:
+        from forescale.cli._fit_isoflop import fit_isoflop
+
+        family = loss_law if loss_law is not None else "skaling"
+        fit_isoflop(runs, family, columns, json, out, picture, groups=groups, bootstraps=bootstraps, seed=seed)
+        return
     if loss_law is not None:
         from forescale.cli._fit_loss import fit_loss
 
-        _refuse_unused(protocol, over, seq_len)
-        fit_loss(runs, loss_law, columns, json, out, bootstraps=bootstraps, seed=seed)
+        fit_loss(runs, loss_law, columns, json, out, groups=groups, bootstraps=bootstraps, seed=seed)
         return
     table = read_runs(runs, columns=parse_columns(columns) if columns is not None else None, seq_len=seq_len)
     fitted = fit_law(table, protocol=protocol, over=over, bootstraps=bootstraps, seed=seed)
@@ -88,18 +111,27 @@ def fit(
         print(f"forescale: wrote {out}", file=sys.stderr)
 
 
-def _check(out: Path | None, runs: Path) -> None:
-    """Refuse a file that cannot be written before any work is done."""
-    check_destinations({"--out": out}, [runs])
+def _check(out: Path | None, picture: Path | None, runs: Path) -> None:
+    """Refuse files that cannot be written before any work is done."""
+    if picture is not None:
+        from forescale.plots import picture_format
+
+        picture_format(picture)
+    check_destinations({"--out": out, "--picture": picture}, [runs])
     if out is not None and out.suffix != ".toml":
         raise ForescaleError(f"--out must end in .toml, since a law is written as TOML; got {str(out)!r}.")
 
 
-def _refuse_unused(protocol: str, over: str, seq_len: int | None) -> None:
-    """A loss law has no protocol and no batch: an option that would change nothing is refused."""
-    given = {"--protocol": protocol != "auto", "--over": over != "cells", "--seq-len": seq_len is not None}
-    if unused := [option for option, changed in given.items() if changed]:
-        raise ForescaleError(f"--loss-law takes no {' and no '.join(unused)}: leave it out.")
+def _refuse_unused(loss_law: str | None, isoflop: bool, **given: bool) -> None:
+    """An option that would change nothing is refused: a loss law has no protocol, a hyperparameter law no picture."""
+    if isoflop:
+        mode, idle = "--isoflop takes", ("protocol", "over", "seq_len")
+    elif loss_law is not None:
+        mode, idle = "--loss-law takes", ("protocol", "over", "seq_len", "picture")
+    else:
+        mode, idle = "without --loss-law or --isoflop fit takes", ("groups", "picture")
+    if unused := [f"--{name.replace('_', '-')}" for name in idle if given[name]]:
+        raise ForescaleError(f"{mode} no {' and no '.join(unused)}: leave it out.")
 
 
 def _print(fitted: FittedLaw) -> None:

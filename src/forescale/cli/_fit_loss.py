@@ -19,6 +19,7 @@ def fit_loss(
     json: bool = False,
     out: Path | None = None,
     *,
+    groups: str | None = None,
     bootstraps: int = 1000,
     seed: int = 0,
 ) -> None:
@@ -29,7 +30,7 @@ def fit_loss(
 
     needs = ("loss",)
     table = read_runs(runs, columns=parse_columns(columns) if columns is not None else None, needs=needs)
-    fit = fit_loss_law(table, family, bootstraps=bootstraps, seed=seed)
+    fit = fit_loss_law(table, family, groups=groups, bootstraps=bootstraps, seed=seed)
     if json:
         from json import dumps
 

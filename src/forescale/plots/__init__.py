@@ -1,5 +1,6 @@
-"""Pictures of laws, plans and scores; they hold no logic."""
+"""Pictures of laws, plans, scores and iso-FLOP sets; they hold no logic."""
 
+from forescale.plots._isoflop import isoflop_chart as isoflop_chart
 from forescale.plots._plan import plan_map as plan_map
 from forescale.plots._save import picture_bytes as picture_bytes
 from forescale.plots._save import picture_format as picture_format
@@ -7,4 +8,4 @@ from forescale.plots._save import save as save
 from forescale.plots._scores import score_chart as score_chart
 from forescale.plots._terminal import law_curve as law_curve
 
-__all__ = ["law_curve", "picture_bytes", "picture_format", "plan_map", "save", "score_chart"]
+__all__ = ["isoflop_chart", "law_curve", "picture_bytes", "picture_format", "plan_map", "save", "score_chart"]

@@ -110,7 +110,9 @@ def keep_near(
             f"no compute budget of {columns.source} has four sizes within {100 * near:g} % of its lowest loss: add sizes "
             "near the optimum."
         )
-    notes = [f"{len(columns.loss) - len(kept)} runs more than {100 * near:g} % above the lowest loss at their compute are left out"]
+    notes = [
+        f"{len(columns.loss) - len(kept)} runs more than {100 * near:g} % above the lowest loss at their compute are left out"
+    ]
     lost = [shelf.compute for shelf, rest in zip(shelves, left, strict=True) if rest not in there]
     if lost:
         notes.append(f"budgets with fewer than four sizes near the lowest loss are left out: {_listed(lost)} FLOPs")

@@ -71,7 +71,7 @@ def loss_columns(runs: Runs | Mapping[str, Any], family: str, groups: Any) -> Lo
     ).part(kept)
     if isinstance(runs, Runs):
         columns = _lowest(runs, columns, kept)
-    _check(columns, family)
+    check_columns(columns, family)
     _, numbered = np.unique(columns.groups, return_inverse=True)
     return replace(columns, groups=numbered)
 
@@ -127,14 +127,24 @@ def _groups(runs: Runs | Mapping[str, Any], groups: Any, count: int) -> Any:
         return np.arange(count)
     if isinstance(groups, str):
         if isinstance(runs, Runs):
-            if groups not in runs.frame.columns:
-                raise UnknownNameError(f"the runs have no column {groups!r} to group by.")
-            return runs.frame[groups].to_numpy()
+            return runs.frame[_column(runs, groups)].to_numpy()
+        if groups not in runs:
+            raise UnknownNameError(f"the runs have no column {groups!r} to group by; they have {', '.join(runs)}.")
         groups = runs[groups]
     label = np.asarray(groups).ravel()
     if len(label) != count:
         raise ForescaleError(f"groups must be one label a run: {count} runs, {len(label)} labels.")
     return label
+
+
+def _column(runs: Runs, name: str) -> str:
+    """A column of the runs by our name or by the source's."""
+    ours = {theirs: our for our, theirs in runs.columns.items()} | {column: column for column in runs.frame.columns}
+    if name not in ours:
+        raise UnknownNameError(
+            f"the runs have no column {name!r} to group by; what was read of them is {', '.join(runs.frame.columns)}."
+        )
+    return ours[name]
 
 
 def _finite(loss: Array, source: str) -> tuple[Any, tuple[str, ...]]:
@@ -169,7 +179,8 @@ def _lowest(runs: Runs, columns: LossColumns, kept: Any) -> LossColumns:
     return replace(chosen, notes=(*chosen.notes, note))
 
 
-def _check(columns: LossColumns, family: str) -> None:
+def check_columns(columns: LossColumns, family: str) -> None:
+    """Raise `ForescaleError` where the runs cannot tell the law: too few, or an input that never changes."""
     import numpy as np
 
     need = len(FAMILIES[family].constants)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from forescale.errors import ForescaleError
 from forescale.fit.loss._budgets import NEAR, Shelf, find_shelves, keep_near
-from forescale.fit.loss._columns import LossColumns, family_name, loss_columns
+from forescale.fit.loss._columns import LossColumns, check_columns, family_name, loss_columns
 from forescale.fit.loss._fit import LossFit, Parameter
 from forescale.fit.loss._isoflop_values import Allocation, Budget, IsoFlops, Powers
 from forescale.fit.loss._law import draw_groups, fit_columns
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from forescale.fit.loss._robust import Array, Flags
 
 FAMILIES = ("skaling", "additive")  # both fall with A N^-alpha + B D^-beta, so their optimum is the same closed form
+FARTHEST = 7.0  # in ln N, beyond the sizes trained
 SURE = 0.9  # share of the resamples in which a budget must have an optimum for its interval to mean something
 
 
@@ -54,10 +55,13 @@ def fit_isoflops(
     if name not in FAMILIES:
         raise ForescaleError(f"iso-FLOP optima are read off the laws {' and '.join(FAMILIES)}; got {family!r}.")
     if not near > 0:
-        raise ForescaleError(f"near, the share of loss above the lowest that still counts, must be above 0; got {near:g}.")
+        raise ForescaleError(
+            f"near, the share of loss above the lowest that still counts, must be above 0; got {near:g}."
+        )
     columns = loss_columns(runs, name, groups)
     shelves, assumed = find_shelves(columns)
     columns, shelves, left = keep_near(columns, shelves, near)
+    check_columns(columns, name)
     fit = fit_columns(_numbered(columns), name, delta=delta, bootstraps=bootstraps, seed=seed)
     drawn = draw_groups(columns.groups, bootstraps, seed)
     law = [_by_law(shelf, fit) for shelf in shelves]
@@ -110,6 +114,7 @@ def _by_parabola(shelf: Shelf, counts: Array | None = None) -> _Optimum:
 
     n = np.log(shelf.params)
     draws = np.full(1, np.nan) if counts is None else _vertices(n, shelf.loss, counts)
+    draws = np.clip(draws, n.min() - FARTHEST, n.max() + FARTHEST)  # of a nearly flat parabola: no power may overflow
     return _Optimum(value=float(_vertices(n, shelf.loss, np.ones((1, len(n))))[0]), draws=draws)
 
 

@@ -44,7 +44,6 @@ def fit_loss_law(
     bootstrap resamples `groups` of runs (one label a run, or a column; None: every run by itself).
     Raises `ForescaleError` for fewer runs than constants, an input that never changes, or losses that are no losses.
     """
-    _check_settings(delta, bootstraps, on)
     name = family_name(family)
     return fit_columns(loss_columns(runs, name, groups), name, delta=delta, bootstraps=bootstraps, seed=seed, on=on)
 
@@ -55,6 +54,7 @@ def fit_columns(
     """The same for columns that were checked."""
     import numpy as np
 
+    _check_settings(delta, bootstraps, on)
     form = make_form(name, columns.x, columns.loss, raw=on == "loss")
     y = columns.loss if on == "loss" else np.log(columns.loss)
     found = search(form, y, delta)
