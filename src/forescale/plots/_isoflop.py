@@ -50,7 +50,8 @@ def _draw_budget(axes: Any, found: IsoFlops, budget: Budget, color: Any) -> None
     shelf = budget.shelf
     axes.plot(shelf.params, shelf.loss, "o", color=color, markersize=3.5, alpha=0.6, markeredgewidth=0, zorder=2)
     low, high = _reach(budget)
-    sizes, trained = np.geomspace(low, high, POINTS), np.geomspace(shelf.params.min(), shelf.params.max(), POINTS)
+    sizes: Any = np.geomspace(low, high, POINTS)
+    trained: Any = np.geomspace(float(shelf.params.min()), float(shelf.params.max()), POINTS)
     axes.plot(sizes, _law(found, budget, sizes), color=color, linewidth=1.3, zorder=3)
     axes.plot(trained, shelf.parabola(trained), color=color, linewidth=1, linestyle=(0, (4, 3)), zorder=3)
     best = budget.law.params.value
@@ -89,7 +90,7 @@ def _set_axes(axes: Any, title: str) -> None:
 
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=20))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: humanize(value)))
+    axes.xaxis.set_major_formatter(FuncFormatter(_tick))
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.tick_params(labelsize=SMALL)
     axes.grid(color="#eeeeee", linewidth=0.7)
@@ -97,6 +98,10 @@ def _set_axes(axes: Any, title: str) -> None:
     axes.set_xlabel("parameters", fontsize=9)
     axes.set_ylabel("loss (nats per token)", fontsize=9)
     axes.set_title(title, loc="left", fontsize=10, parse_math=False)
+
+
+def _tick(value: float, _position: int) -> str:
+    return humanize(value)
 
 
 def _set_range(axes: Any, found: IsoFlops) -> None:

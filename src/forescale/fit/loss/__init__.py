@@ -1,10 +1,10 @@
 """Runs to loss laws: variable projection, robust and batched; iso-FLOP optima."""
 
+from forescale.fit.loss._budgets import Shelf as Shelf
 from forescale.fit.loss._fit import Extrapolation as Extrapolation
 from forescale.fit.loss._fit import LossFit as LossFit
 from forescale.fit.loss._fit import Optimum as Optimum
 from forescale.fit.loss._fit import Parameter as Parameter
-from forescale.fit.loss._budgets import Shelf as Shelf
 from forescale.fit.loss._isoflop import fit_isoflops as fit_isoflops
 from forescale.fit.loss._isoflop_values import Allocation as Allocation
 from forescale.fit.loss._isoflop_values import Budget as Budget

@@ -22,8 +22,9 @@ NEAR = 0.1  # of the loss: runs farther above their budget's lowest say little o
 STEP = 2.0  # between budgets that are read off curves
 TRADES = (0.5, 2.0)  # what tokens may cost in parameters at equal compute; 1 where C = 6 N D
 READ_OFF = (
-    "few runs share a compute budget with three other sizes, so losses at equal compute are read off between the token counts of each size, "
-    "which is right for checkpoints at a constant learning rate and for runs of their own, not for checkpoints of a decay"
+    "few runs share a compute budget with three other sizes, so losses at equal compute are read off between the token "
+    "counts of each size, "
+    "which is right for runs of their own and for checkpoints at a constant learning rate, not for those of a decay"
 )
 
 
@@ -39,7 +40,7 @@ class Shelf:
     params: Array
     tokens: Array
     loss: Array
-    groups: Array
+    groups: Any
     scale: float
     trade: float
 
@@ -51,8 +52,9 @@ class Shelf:
         """Loss at those sizes by the least-squares parabola in ln N."""
         import numpy as np
 
-        center = np.log(self.params).mean()
-        return np.polyval(np.polyfit(np.log(self.params) - center, self.loss, 2), np.log(params) - center)
+        center = float(np.log(self.params).mean())
+        coefficients: Any = np.polyfit(np.log(self.params) - center, self.loss, 2)
+        return np.polyval(coefficients, np.log(params) - center)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -71,7 +73,8 @@ class _Curve:
         """Straight between measured points, in the logarithms."""
         import numpy as np
 
-        return float(np.exp(np.interp(np.log(tokens), np.log(self.tokens), np.log(self.loss))))
+        level: Any = np.interp(np.log(tokens), np.log(self.tokens), np.log(self.loss))
+        return float(np.exp(level))
 
 
 def find_shelves(columns: LossColumns) -> tuple[tuple[Shelf, ...], tuple[str, ...]]:
@@ -157,7 +160,7 @@ def _numbered(compute: Array) -> NDArray[np.intp]:
     return label
 
 
-def _shelf(compute: float, N: Array, D: Array, loss: Array, groups: Array) -> Shelf | None:
+def _shelf(compute: float, N: Array, D: Array, loss: Array, groups: Any) -> Shelf | None:
     """A budget of these runs; None where tokens do not fall about as parameters grow: that is no equal compute."""
     import numpy as np
 

@@ -156,13 +156,12 @@ def _budget(shelf: Shelf, law: _Optimum, parabola: _Optimum, own: _Optimum) -> B
 def _allocation(shelf: Shelf, found: _Optimum) -> Allocation:
     import numpy as np
 
-    def numbers(of: Any) -> Parameter:
-        return _parameter(float(of(np.exp(found.value))), np.asarray(of(np.exp(found.draws)), dtype=float))
-
+    N, draws = float(np.exp(found.value)), np.asarray(np.exp(found.draws), dtype=float)
+    D, drawn = shelf.tokens_at(N), shelf.tokens_at(draws)
     return Allocation(
-        params=numbers(lambda N: N),
-        tokens=numbers(shelf.tokens_at),
-        tokens_per_param=numbers(lambda N: shelf.tokens_at(N) / N),
+        params=_parameter(N, draws),
+        tokens=_parameter(D, drawn),
+        tokens_per_param=_parameter(D / N, drawn / draws),
         edge=_edge(shelf, found.value),
     )
 
@@ -192,20 +191,16 @@ def _powers(shelves: Sequence[Shelf], optima: Sequence[_Optimum], use: Sequence[
     if len(use) < 2:
         return None
     c = np.log([shelves[i].compute for i in use])
-    n = np.array([optima[i].value for i in use])[None]
-    draws = np.stack([optima[i].draws for i in use], axis=1)
+    value: Array = np.array([[optima[i].value for i in use]])
+    draws: Array = np.stack([optima[i].draws for i in use], axis=1)
     scale = np.log([shelves[i].scale for i in use])
     trade = np.array([shelves[i].trade for i in use])
-
-    def exponent(of: Any) -> Parameter:
-        return _parameter(float(_slopes(c, of(n))[0]), _slopes(c, of(draws)))
-
-    return Powers(
-        params=exponent(lambda x: x),
-        tokens=exponent(lambda x: scale - trade * x),
-        tokens_per_param=exponent(lambda x: scale - (1 + trade) * x),
-        budgets=len(use),
-    )
+    kinds = {"params": (0.0, 1.0), "tokens": (scale, -trade), "tokens_per_param": (scale, -1 - trade)}  # of ln N
+    made = {
+        name: _parameter(float(_slopes(c, level + slope * value)[0]), _slopes(c, level + slope * draws))
+        for name, (level, slope) in kinds.items()
+    }
+    return Powers(**made, budgets=len(use))
 
 
 def _slopes(x: Array, y: Array) -> Array:

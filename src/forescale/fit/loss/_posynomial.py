@@ -244,8 +244,9 @@ class PowerParts:
         return self.model.designs.pull([a * share for share in self.shares])
 
     def _assemble(self, a: Array, both: Array, low: Array, own: Array | None = None) -> Array:
-        """Sums of a d d' + both (d f' + f d') + low f f', d being the gradient of k times the level and f the floor's
-        direction, and of own times the second derivatives of k times the level.
+        """Sums of a d d' + both (d f' + f d') + low f f', and of own times the second derivatives of k times the level.
+
+        d is the gradient of k times the level, f the direction of the floor.
         """
         import numpy as np
 

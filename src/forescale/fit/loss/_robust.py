@@ -89,14 +89,10 @@ def minimise(
     """Parameter vectors and costs from `start` (R, P) under run weights (R, n); `free` (R, P) marks what may move."""
     import numpy as np
 
+    what = Descent(model=model, y=y, delta=delta, weights=weights, held=None if free is None else ~free)
     size = max(1, BLOCK // len(y))
-    found = [
-        _descend(
-            Descent(model=model, y=y, delta=delta, weights=weights[i : i + size], held=None if free is None else ~free[i : i + size]),
-            start[i : i + size].copy(), rounds, tolerance,
-        )
-        for i in range(0, len(start), size)
-    ]  # fmt: skip
+    blocks = [slice(i, i + size) for i in range(0, len(start), size)]
+    found = [_descend(what.part(block), start[block].copy(), rounds, tolerance) for block in blocks]
     return np.concatenate([theta for theta, _ in found]), np.concatenate([costs for _, costs in found])
 
 
@@ -167,12 +163,12 @@ def _step(what: Descent, theta: Array, damping: Array, *, newton: bool) -> tuple
     size = np.abs(r)
     psi = what.weights * np.clip(r, -what.delta, what.delta)
     gradient = parts.pull(psi)
-    H = parts.hessian(what.weights * (size <= what.delta), psi) if newton else None
-    if H is None:
-        H = parts.gram(what.weights * np.minimum(1.0, what.delta / np.maximum(size, FLOOR)))
-    scale = np.abs(np.einsum("rpp->rp", H))
-    H = H + np.eye(theta.shape[1]) * (damping[:, None] * scale + FLOOR)[:, None, :]
-    step = _solve(H, gradient, scale, what.held)
+    second = parts.hessian(what.weights * (size <= what.delta), psi) if newton else None
+    if second is None:
+        second = parts.gram(what.weights * np.minimum(1.0, what.delta / np.maximum(size, FLOOR)))
+    scale = np.abs(np.einsum("rpp->rp", second))
+    ridge = np.eye(theta.shape[1]) * (damping[:, None] * scale + FLOOR)[:, None, :]
+    step = _solve(second + ridge, gradient, scale, what.held)
     return step, np.abs((gradient * step).sum(axis=1))
 
 
