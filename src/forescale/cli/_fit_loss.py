@@ -57,7 +57,7 @@ def _print(fit: LossFit) -> None:
             soft_wrap=True,
         )
     for line in fit.warnings:
-        console.print(f"{line}.", markup=False, soft_wrap=True)
+        console.print(f"! {line}.", markup=False, soft_wrap=True)
 
 
 def _table(fit: LossFit) -> Table:

@@ -53,8 +53,9 @@ class Shelf:
         import numpy as np
 
         center = float(np.log(self.params).mean())
-        coefficients: Any = np.polyfit(np.log(self.params) - center, self.loss, 2)
-        return np.polyval(coefficients, np.log(params) - center)
+        c: Any = np.polyfit(np.log(self.params) - center, self.loss, 2)
+        n: Any = np.log(params) - center
+        return c[0] * n * n + c[1] * n + c[2]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -73,8 +74,8 @@ class _Curve:
         """Straight between measured points, in the logarithms."""
         import numpy as np
 
-        level: Any = np.interp(np.log(tokens), np.log(self.tokens), np.log(self.loss))
-        return float(np.exp(level))
+        at = np.array([np.log(tokens)])
+        return float(np.exp(np.interp(at, np.log(self.tokens), np.log(self.loss))[0]))
 
 
 def find_shelves(columns: LossColumns) -> tuple[tuple[Shelf, ...], tuple[str, ...]]:

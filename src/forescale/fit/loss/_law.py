@@ -24,6 +24,8 @@ DRAW_ROUNDS, DRAW_TOLERANCE = 100, 1e-9  # of the resamples: far below their own
 HELD_OUT = 0.2  # share of the runs, the most expensive ones, held out for the extrapolation
 VAGUE = 2.0  # an exponent that may move by this factor at no cost is badly identified
 SINGULAR = 1e12
+OUTLIER = 0.1  # of the loss: no trained run is as far off a law that fits the others
+EXPONENTS = ("alpha", "beta", "gamma", "eta", "alpha_N", "alpha_D", "b_N", "b_D")
 
 
 def fit_loss_law(
@@ -65,7 +67,7 @@ def fit_columns(
     constants = {k: float(v[0]) for k, v in _table(form, found.theta[None]).items()}
     covariance_of, covariance = _covariance(form, constants, draws)
     residuals = _log_ratio(FAMILIES[name].evaluate(constants, {}, columns.x), columns.loss)
-    warnings = _warnings(form, y, found, columns, constants, spread)
+    warnings = [*_warnings(form, y, found, columns, constants, spread), *_misfits(residuals, columns, constants)]
     if not covariance:
         warnings.append("the constants are too uncertain for a covariance: the law is saved without one")
     return LossFit(
@@ -144,7 +146,9 @@ def _parameters(constants: Mapping[str, float], draws: Mapping[str, Array]) -> d
     made: dict[str, Parameter] = {}
     for name, value in constants.items():
         low, high = np.percentile(draws[name], (10, 90))
-        made[name] = Parameter(value=value, stderr=float(draws[name].std(ddof=1)), low=float(low), high=float(high))
+        with np.errstate(over="ignore"):
+            stderr = float(draws[name].std(ddof=1))
+        made[name] = Parameter(value=value, stderr=stderr, low=float(low), high=float(high))
     return made
 
 
@@ -156,8 +160,9 @@ def _covariance(
 
     logs = [n for n in constants if n in form.positive]
     names = tuple(f"log {n}" if n in logs else n for n in constants)
-    table = np.stack([np.log(draws[n]) if n in logs else draws[n] for n in constants])
-    matrix = np.cov(table)
+    with np.errstate(all="ignore"):
+        table = np.stack([np.log(draws[n]) if n in logs else draws[n] for n in constants])
+        matrix = np.cov(table)
     center = np.array([np.log(v) if n in logs else v for n, v in constants.items()])
     if not np.isfinite(matrix).all() or (np.sqrt(np.diag(matrix)) > WIDEST * np.maximum(np.abs(center), 1.0)).any():
         return (), ()
@@ -215,7 +220,8 @@ def _extrapolate(
     found = search(form, y, delta)
     near = np.concatenate([found.theta[None], near_equal(form, y, found, delta)[0]])
     made: dict[str, Any] = {name: v[:, None] for name, v in _table(form, near).items()}
-    predicted: Array = FAMILIES[family].evaluate(made, {}, rest.x)
+    with np.errstate(over="ignore"):  # constants that fit as well may be anything elsewhere
+        predicted: Array = FAMILIES[family].evaluate(made, {}, rest.x)
     errors = _log_ratio(predicted, rest.loss)
     bias = errors.mean(axis=1)
     return Extrapolation(
@@ -250,6 +256,26 @@ def _warnings(
             said.append(f"{name} is at its bound of 0: the runs show no irreducible loss")
     if (groups := int(columns.groups.max()) + 1) < 10:
         said.append(f"only {groups} groups to resample: the intervals are rough")
+    return said
+
+
+def _misfits(residuals: Array, columns: LossColumns, constants: Mapping[str, float]) -> list[str]:
+    """What looks wrong with the runs rather than with the law."""
+    import numpy as np
+
+    said: list[str] = []
+    size, typical = np.abs(residuals), float(np.median(np.abs(residuals)))
+    if (far := int((size > max(OUTLIER, 10 * typical)).sum())) and far < len(size) / 2:
+        at = int(size.argmax())
+        said.append(
+            f"{far} runs lie more than {100 * max(OUTLIER, 10 * typical):.2g} % off the law, one (loss {columns.loss[at]:.4g}) by "
+            f"{100 * np.expm1(size[at]):.3g} %: they may have diverged, or be unfinished or mislabelled"
+        )
+    logs = np.log(columns.loss)
+    if typical > 0.9 * float(np.median(np.abs(logs - np.median(logs)))):
+        said.append("the law fits these runs hardly better than one constant loss does")
+    if rising := [name for name in EXPONENTS if constants.get(name, 1.0) < 0]:
+        said.append(f"the loss rises where it should fall: {', '.join(rising)} below 0; check columns and units")
     return said
 
 
