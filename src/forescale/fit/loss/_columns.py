@@ -25,6 +25,7 @@ ALIASES = {
     "muennighoff": "repeated",
 }
 FEWEST_TOKENS = 1e4
+SAME = 0.02  # of an input: runs that differ by less cannot tell its exponent
 OFF = 20.0  # times 6 params tokens: compute beyond is in other units
 KNOWN = ("params", "active_params", "nonzero_params", "tokens", "unique_tokens", "sparsity", "compute", "loss")
 
@@ -265,9 +266,9 @@ def check_columns(columns: LossColumns, family: str) -> None:
             "or learnt nothing, or the column is no loss per token."
         )
     for name, v in columns.x.items():
-        if v.max() <= v.min() * (1 + 1e-9) and v.max() - v.min() <= 1e-9 * max(v.max(), 1.0):
+        if v.max() - v.min() <= SAME * v.max():
             raise ForescaleError(
-                f"{name} is {v[0]:g} in every run: the {family} law cannot tell how loss depends on it; add runs at "
+                f"{name} is {v[0]:.4g} in every run: the {family} law cannot tell how loss depends on it; add runs at "
                 "another."
             )
     if columns.loss.max() == columns.loss.min():

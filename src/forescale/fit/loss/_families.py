@@ -131,7 +131,7 @@ def _skaling(columns: Columns, loss: Array, raw: bool) -> Form:
     logs = make_logs(columns, ("params", "tokens"), loss, raw=raw)
     lowest = float(loss.min())
     shares = np.array([0.01, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95])
-    axes = {"alpha": _axis(10), "beta": _axis(10), "k": np.geomspace(0.2, 2.0, 7), "E": shares}
+    axes = {"alpha": _axis(10), "beta": _axis(10), "k": np.geomspace(0.1, 2.0, 8), "E": shares}
 
     def linear(exponents: Array) -> Linear:
         alpha, beta, k, share = (exponents[:, i, None] for i in range(4))

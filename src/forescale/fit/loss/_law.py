@@ -220,9 +220,12 @@ def _extrapolate(
     found = search(form, y, delta)
     near = np.concatenate([found.theta[None], near_equal(form, y, found, delta)[0]])
     made: dict[str, Any] = {name: v[:, None] for name, v in _table(form, near).items()}
-    with np.errstate(over="ignore"):  # constants that fit as well may be anything elsewhere
+    with np.errstate(all="ignore"):  # constants that fit as well may be anything elsewhere
         predicted: Array = FAMILIES[family].evaluate(made, {}, rest.x)
-    errors = _log_ratio(predicted, rest.loss)
+        errors = _log_ratio(predicted, rest.loss)
+    if not np.isfinite(errors[0]).all():
+        return None, ("fitted to the cheaper runs, the law has no value at the most expensive ones",)
+    errors = errors[np.isfinite(errors).all(axis=1)]
     bias = errors.mean(axis=1)
     return Extrapolation(
         bias=float(bias[0]),
@@ -268,7 +271,8 @@ def _misfits(residuals: Array, columns: LossColumns, constants: Mapping[str, flo
     if (far := int((size > max(OUTLIER, 10 * typical)).sum())) and far < len(size) / 2:
         at = int(size.argmax())
         said.append(
-            f"{far} runs lie more than {100 * max(OUTLIER, 10 * typical):.2g} % off the law, one (loss {columns.loss[at]:.4g}) by "
+            f"{far} run{'s lie' if far > 1 else ' lies'} more than {100 * max(OUTLIER, 10 * typical):.2g} % off the law, one (loss "
+            f"{columns.loss[at]:.4g}) by "
             f"{100 * np.expm1(size[at]):.3g} %: they may have diverged, or be unfinished or mislabelled"
         )
     logs = np.log(columns.loss)

@@ -142,20 +142,20 @@ def _move(what: Descent, theta: Array, old: Array, damping: Array) -> tuple[Arra
     """Ends of the steps, their costs, and the decrease that they promised (R,)."""
     import numpy as np
 
-    step, promise = _step(what, theta, damping, newton=True)
+    step, promise, newton = _step(what, theta, damping, newton=True)
     ends = theta - step
     costs = what.cost(ends)
-    if len(worse := np.flatnonzero(~(costs < old))):
+    if newton and len(worse := np.flatnonzero(~(costs < old))):
         rest = what.part(worse)
-        step, other = _step(rest, theta[worse], damping[worse], newton=False)
+        step, other, _ = _step(rest, theta[worse], damping[worse], newton=False)
         ends[worse] = theta[worse] - step
         costs[worse] = rest.cost(ends[worse])
         promise[worse] = np.maximum(promise[worse], other)
     return ends, costs, promise
 
 
-def _step(what: Descent, theta: Array, damping: Array, *, newton: bool) -> tuple[Array, Array]:
-    """A damped step and the decrease that it promises; Newton's, where the model has second derivatives."""
+def _step(what: Descent, theta: Array, damping: Array, *, newton: bool) -> tuple[Array, Array, bool]:
+    """A damped step, the decrease that it promises, and whether it is Newton's: the model has second derivatives."""
     import numpy as np
 
     parts = what.model.parts(theta)
@@ -164,12 +164,13 @@ def _step(what: Descent, theta: Array, damping: Array, *, newton: bool) -> tuple
     psi = what.weights * np.clip(r, -what.delta, what.delta)
     gradient = parts.pull(psi)
     second = parts.hessian(what.weights * (size <= what.delta), psi) if newton else None
+    newton = second is not None
     if second is None:
         second = parts.gram(what.weights * np.minimum(1.0, what.delta / np.maximum(size, FLOOR)))
     scale = np.abs(np.einsum("rpp->rp", second))
     ridge = np.eye(theta.shape[1]) * (damping[:, None] * scale + FLOOR)[:, None, :]
     step = _solve(second + ridge, gradient, scale, what.held)
-    return step, np.abs((gradient * step).sum(axis=1))
+    return step, np.abs((gradient * step).sum(axis=1)), newton
 
 
 def _solve(H: Array, gradient: Array, scale: Array, held: Flags | None) -> Array:
