@@ -270,10 +270,10 @@ def _misfits(residuals: Array, columns: LossColumns, constants: Mapping[str, flo
     size, typical = np.abs(residuals), float(np.median(np.abs(residuals)))
     if (far := int((size > max(OUTLIER, 10 * typical)).sum())) and far < len(size) / 2:
         at = int(size.argmax())
+        share, worst = 100 * max(OUTLIER, 10 * typical), 100 * np.expm1(size[at])
         said.append(
-            f"{far} run{'s lie' if far > 1 else ' lies'} more than {100 * max(OUTLIER, 10 * typical):.2g} % off the law, one (loss "
-            f"{columns.loss[at]:.4g}) by "
-            f"{100 * np.expm1(size[at]):.3g} %: they may have diverged, or be unfinished or mislabelled"
+            f"{far} run{'s lie' if far > 1 else ' lies'} more than {share:.2g} % off the law, one (loss {columns.loss[at]:.4g}) "
+            f"by {worst:.3g} %: diverged, unfinished or mislabelled runs look like that"
         )
     logs = np.log(columns.loss)
     if typical > 0.9 * float(np.median(np.abs(logs - np.median(logs)))):
