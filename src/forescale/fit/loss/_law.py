@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from math import isfinite
 from typing import TYPE_CHECKING, Any, Literal
 
 from forescale.errors import ForescaleError
@@ -24,6 +25,7 @@ DRAW_ROUNDS, DRAW_TOLERANCE = 100, 1e-9  # of the resamples: far below their own
 HELD_OUT = 0.2  # share of the runs, the most expensive ones, held out for the extrapolation
 VAGUE = 2.0  # an exponent that may move by this factor at no cost is badly identified
 SINGULAR = 1e12
+STEEPEST = 20.0  # an exponent beyond describes one run, not a law
 OUTLIER = 0.1  # of the loss: no trained run is as far off a law that fits the others
 EXPONENTS = ("alpha", "beta", "gamma", "eta", "alpha_N", "alpha_D", "b_N", "b_D")
 
@@ -66,7 +68,9 @@ def fit_columns(
     extrapolation, reason = _extrapolate(columns, name, delta, raw=on == "loss")
     constants = {k: float(v[0]) for k, v in _table(form, found.theta[None]).items()}
     covariance_of, covariance = _covariance(form, constants, draws)
-    residuals = _log_ratio(FAMILIES[name].evaluate(constants, {}, columns.x), columns.loss)
+    with np.errstate(all="ignore"):
+        residuals = _log_ratio(FAMILIES[name].evaluate(constants, {}, columns.x), columns.loss)
+    _refuse_unbounded(name, constants, residuals, columns.source)
     warnings = [*_warnings(form, y, found, columns, constants, spread), *_misfits(residuals, columns, constants)]
     if not covariance:
         warnings.append("the constants are too uncertain for a covariance: the law is saved without one")
@@ -93,6 +97,18 @@ def _check_settings(delta: float, bootstraps: int, on: str) -> None:
         raise ForescaleError(f"intervals need at least 2 bootstraps; got {bootstraps}.")
     if on not in ("log", "loss"):
         raise ForescaleError(f"on must be 'log' (residuals of the log loss) or 'loss'; got {on!r}.")
+
+
+def _refuse_unbounded(name: str, constants: Mapping[str, float], residuals: Array, source: str) -> None:
+    """A law is numbers: one whose best constants leave a float's range, or a power that does, is none."""
+    import numpy as np
+
+    lost = [n for n, v in constants.items() if not isfinite(v) or (n in EXPONENTS and abs(v) > STEEPEST)]
+    if lost or not np.isfinite(residuals).all():
+        raise ForescaleError(
+            f"the runs of {source} do not determine the {name} law: its best constants run off without bound"
+            f"{' (' + ', '.join(lost) + ')' if lost else ''}; check the columns, or add runs at other sizes and token counts."
+        )
 
 
 def _table(form: Form, theta: Array) -> dict[str, Array]:
@@ -145,10 +161,12 @@ def _parameters(constants: Mapping[str, float], draws: Mapping[str, Array]) -> d
 
     made: dict[str, Parameter] = {}
     for name, value in constants.items():
-        low, high = np.percentile(draws[name], (10, 90))
-        with np.errstate(over="ignore"):
-            stderr = float(draws[name].std(ddof=1))
-        made[name] = Parameter(value=value, stderr=stderr, low=float(low), high=float(high))
+        low = high = stderr = float("nan")
+        if len(draws[name]) > 1:
+            low, high = (float(v) for v in np.percentile(draws[name], (10, 90)))
+            with np.errstate(over="ignore"):
+                stderr = float(draws[name].std(ddof=1))
+        made[name] = Parameter(value=value, stderr=stderr, low=low, high=high)
     return made
 
 
@@ -158,12 +176,14 @@ def _covariance(
     """Covariance of the draws, of logarithms where a constant is a coefficient; none where the law format forbids it."""
     import numpy as np
 
+    if min(len(v) for v in draws.values()) < 2:
+        return (), ()
     logs = [n for n in constants if n in form.positive]
     names = tuple(f"log {n}" if n in logs else n for n in constants)
     with np.errstate(all="ignore"):
         table = np.stack([np.log(draws[n]) if n in logs else draws[n] for n in constants])
         matrix = np.cov(table)
-    center = np.array([np.log(v) if n in logs else v for n, v in constants.items()])
+        center = np.array([np.log(v) if n in logs else v for n, v in constants.items()])
     if not np.isfinite(matrix).all() or (np.sqrt(np.diag(matrix)) > WIDEST * np.maximum(np.abs(center), 1.0)).any():
         return (), ()
     return names, tuple(tuple(float(v) for v in row) for row in (matrix + matrix.T) / 2)

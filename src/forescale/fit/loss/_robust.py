@@ -186,4 +186,4 @@ def _solve(H: Array, gradient: Array, scale: Array, held: Flags | None) -> Array
     try:
         return np.linalg.solve(system, b[..., None])[..., 0] * unit
     except np.linalg.LinAlgError:  # one singular system in the batch
-        return np.linalg.solve(system + 1e-9 * np.eye(b.shape[1]), b[..., None])[..., 0] * unit
+        return (np.linalg.pinv(system, rcond=1e-12, hermitian=True) @ b[..., None])[..., 0] * unit
