@@ -28,6 +28,7 @@ REFUSED: dict[str, tuple[Callable[[], pl.DataFrame], str]] = {
     "one cell": (lambda: planted((1e8,), (20.0,)), "one cell says nothing"),
     "one learning rate": (lambda: one_rate(planted()), "two learning rates"),
     "all diverged": (lambda: planted().with_columns(loss=pl.lit(float("inf"))), "diverged"),
+    "nothing learnt": (lambda: planted().with_columns(loss=LOSS + 8), "lowest loss in the data frame is 1.* guessing"),
     "all on the edge": (lambda: below_the_optimum(planted()), "in every cell .* on the edge"),
     "fewer cells than coefficients": (lambda: planted((1e8, 2e8), (20.0, 60.0)).filter(~CORNER), "3 cells for 3 coeff"),
 }
@@ -88,7 +89,18 @@ def test_repeated_runs_are_counted_with_their_spread() -> None:
     table = planted()
     again = table.head(3).with_columns(loss=LOSS * 1.01)
     fitted = fit_law(read_runs(pl.concat([table, again])), bootstraps=50)
-    assert any(note.startswith("3 settings were run more than once") and "1 %" in note for note in fitted.notes)
+    assert any(note.startswith("3 settings were run more than once") and "1 %" in note for note in fitted.warnings)
+
+
+def test_a_batch_in_sequences_without_steps_to_tell_it_is_suspected() -> None:
+    fitted = fit_law(read_runs(planted().with_columns(batch_tokens=BATCH / 2048)), bootstraps=50)
+    assert any("if the column counts sequences, say --columns batch_sequences=" in w for w in fitted.warnings)
+    assert not any("sequences" in w for w in fit_law(read_runs(planted()), bootstraps=50).warnings)
+
+
+def test_a_learning_rate_in_other_units_is_suspected() -> None:
+    fitted = fit_law(read_runs(planted().with_columns(learning_rate=RATE * 1e4)), bootstraps=50)
+    assert any("which no optimizer of ours takes: check its units" in w for w in fitted.warnings)
 
 
 def test_a_law_that_buys_nothing_says_so() -> None:

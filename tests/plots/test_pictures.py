@@ -8,6 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -16,9 +17,11 @@ from matplotlib.text import Text
 from forescale.cli import main
 from forescale.errors import ForescaleError
 from forescale.fit import CellGap, Score, Scores, make_cells, score
+from forescale.fit.loss import IsoFlops, fit_isoflops
 from forescale.fit.surface import fit_surface
+from forescale.laws import law
 from forescale.plan import Plan, Request, make_plan
-from forescale.plots import plan_map, save, score_chart, surface_map
+from forescale.plots import isoflop_chart, plan_map, save, score_chart, surface_map
 from forescale.plots._parts import spread
 from forescale.runs import read_runs
 from forescale.workload import Workload
@@ -239,3 +242,38 @@ def test_a_surface_shows_contours_runs_edge_and_choice(data: Path) -> None:
     given = Figure().add_subplot()
     assert surface_map(surface, (7e9, 1.4e11), given) is given
     assert "beyond the runs fitted: params x6.52" in given.get_title(loc="left")
+
+
+@pytest.fixture(scope="module")
+def isoflops() -> IsoFlops:
+    C = np.repeat(np.geomspace(1e19, 1e21, 5), 8)
+    N = np.sqrt(C / 120) * np.tile(np.geomspace(0.2, 2, 8), 5)
+    loss = law("epoch").predict("loss", params=N, tokens=C / (6 * N))
+    return fit_isoflops({"params": N, "compute": C, "loss": loss}, "additive", bootstraps=20)
+
+
+def test_an_iso_flop_chart_has_a_curve_a_parabola_and_two_optima_a_budget(isoflops: IsoFlops, tmp_path: Path) -> None:
+    axes = isoflop_chart(isoflops, source="runs_$1_to_$2.csv")
+    solid = [line for line in axes.lines if line.get_linestyle() == "-"]
+    dashed = [line for line in axes.lines if line.get_linestyle() == "--"]
+    assert len(solid) == len(dashed) == len(isoflops.budgets)
+    optima = {mark: [line for line in axes.lines if line.get_marker() == mark] for mark in "oD"}
+    for budget, filled, opened in zip(
+        isoflops.budgets, [line for line in optima["o"] if len(line.get_xdata()) == 1], optima["D"], strict=True
+    ):
+        assert filled.get_xdata()[0] == budget.law.params.value
+        assert budget.parabola is not None
+        assert opened.get_xdata()[0] == budget.parabola.params.value
+    shown = texts(axes)
+    assert all(f"{budget.compute:.2g} FLOPs" in shown for budget in isoflops.budgets)
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("parameters", "loss (nats per token)")
+    assert axes.get_title(loc="left").startswith("runs_$1_to_$2.csv, 5 compute budgets")
+    save(axes, tmp_path / "isoflops.svg")
+
+
+def test_an_iso_flop_chart_goes_into_axes_of_your_own(isoflops: IsoFlops) -> None:
+    figure = Figure(figsize=(9, 6), layout="constrained")
+    axes = figure.subplots()
+    assert isoflop_chart(replace(isoflops, budgets=isoflops.budgets[:1], law=None, parabola=None), axes) is axes
+    assert axes.get_title(loc="left") == "1 compute budget"
+    figure.draw_without_rendering()

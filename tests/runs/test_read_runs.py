@@ -314,3 +314,22 @@ def test_importing_loads_no_heavy_library() -> None:
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
+
+
+def test_two_units_in_one_column_are_refused() -> None:
+    table = pl.DataFrame(
+        {
+            "params": [1e8] * 4,
+            "tokens": [2e9] * 4,
+            "lr": [1e-3, 2e-3, 4e-3, 8e-3],
+            "batch_tokens": [2.0**19, 2.0**8, 2.0**19, 2.0**8],
+            "steps": [2e9 / 2**19] * 4,
+            "loss": [3.0, 3.1, 3.2, 3.3],
+        }
+    )
+    with pytest.raises(
+        ForescaleError, match=r"0.0004883 times the tokens in the other 2: 'batch_tokens' seems to hold two units"
+    ):
+        read_runs(table)
+    short = table.with_columns(batch_tokens=pl.lit(2.0**19), steps=pl.Series([1.0, 0.9, 0.4, 1.0]) * 2e9 / 2**19)
+    assert any("unfinished runs" in note for note in read_runs(short).notes)

@@ -1,46 +1,59 @@
-"""`forescale fit`."""
+"""`forescale fit`: which of its fits is meant, and what each of them takes."""
 
 from __future__ import annotations
 
-import os
-import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from forescale.cli._options import Flag
-from forescale.cli._outputs import check_destinations, write
-from forescale.cli._score import THREADS
+from forescale.cli._options import File, Flag, OptionalFile, OptionalWhole
+from forescale.cli._outputs import check_destinations
+from forescale.cli._threads import use_one_thread
 from forescale.errors import ForescaleError
-from forescale.quantities import humanize
 
-if TYPE_CHECKING:
-    from rich.table import Table
-
-    from forescale.fit import FittedLaw, Score
-    from forescale.fit.calibrate import Calibration
-    from forescale.runs import Runs
-
-READINGS = ("nearest", "linear", "smooth")
 PRIORS = ("published", "none")
 BOOTSTRAPS = 1000
+# Which fits an option changes something in; options that are not listed belong to all.
+TAKEN_BY = {
+    "prior": ("prior", "alone"),
+    "protocol": ("alone",),
+    "over": ("alone",),
+    "bootstraps": ("alone", "loss", "isoflop"),
+    "seed": ("alone", "loss", "isoflop", "surface"),
+    "seq_len": ("prior", "alone", "surface"),
+    "loss_law": ("loss", "isoflop"),
+    "groups": ("loss", "isoflop"),
+    "picture": ("isoflop",),
+    "report": ("prior", "alone", "loss"),
+}
+CALLED = {
+    "prior": "the published prior",
+    "alone": "--prior none",
+    "loss": "--loss-law",
+    "isoflop": "--isoflop",
+    "surface": "--surface",
+}
 
 
 def fit(
-    runs: Path,
+    runs: File,
     *,
-    out: Path | None = None,
-    json: bool = False,
+    out: OptionalFile = None,
+    json: Flag = False,
     prior: str | None = None,
     protocol: str = "auto",
     loss_law: str | None = None,
+    isoflop: Flag = False,
     surface: Flag = False,
+    groups: str | None = None,
+    picture: OptionalFile = None,
+    report: OptionalFile = None,
     over: str = "cells",
     bootstraps: int = BOOTSTRAPS,
     columns: str | None = None,
-    seq_len: int | None = None,
+    set: str | None = None,  # noqa: A002  # the option's name
+    seq_len: OptionalWhole = None,
+    keep_unfinished: Flag = False,
     seed: int = 0,
-    report: Path | None = None,
 ) -> None:
     """Laws of the best learning rate and batch from your own runs, and how they do on cells they have not seen.
 
@@ -52,254 +65,152 @@ def fit(
     Parameters
     ----------
     runs
-        One row per finished run: .csv or .tsv (also .gz), .parquet, .jsonl. Needs parameters, tokens, peak learning
-        rate, batch and loss, under our names or common ones (N, D, lr, bs, smooth loss, ...).
+        A table with one row per finished run (.csv, .tsv, also .gz; .parquet, .jsonl, .json), or the store of a tool: a
+        W&B export or run folders, an MLflow store, TensorBoard event files, an Optuna study (file::study where it holds
+        several), a Ray Tune experiment, trainer_state.json files of Hugging Face. Needs parameters, tokens, peak
+        learning rate, batch and loss, under our names or common ones (N, D, lr, bs, smooth loss, config.lr, ...).
     out
         Write the law to this .toml file.
     json
         Print JSON (schema_version 1).
     prior
-        published, or none; default: published, unless a protocol is named.
+        published, or none; default: published, unless --protocol, --over or --bootstraps is given.
     protocol
         Without a prior: step-law (the published protocol), near-0.5, centroid, vertex, argmin, bowl, or auto: the
         lowest gap on cells left out.
     loss_law
         Fit a law of the loss instead, in this form: chinchilla, skaling, farseer, kaplan, gadre, sparse, muennighoff or moe.
         Needs loss, and parameters and tokens as the form takes them; no learning rate or batch.
+    isoflop
+        Find the best parameters and tokens of each compute budget in the runs, and how they grow with compute: by a loss
+        law of all the runs (skaling, or --loss-law chinchilla), beside a parabola of each budget and its bias.
     surface
-        Fit one surface of the loss over parameters, tokens, learning rate and batch instead: it predicts any setting's loss
-        and gap. --out writes it to a .toml file that forescale score --surface reads.
-    over
-        What the bootstrap resamples: cells, or points as Step Law's authors do (the intervals are then too narrow).
-    bootstraps
-        Resamples for the intervals.
-    columns
-        Our name = your column, where the names are not recognised: learning_rate=lr,tokens=D.
-    seq_len
-        Tokens per sequence, where the batch counts sequences and no column says.
-    seed
-        Of the bootstrap.
+        Fit one model of the loss over parameters, tokens, learning rate and batch; `forescale score --surface` uses it.
+    groups
+        With --loss-law or --isoflop: the column whose runs the bootstrap draws together, because they are checkpoints of
+        one run, say. Default: each run by itself; with --isoflop runs of one size.
+    picture
+        With --isoflop: also draw loss over parameters for every budget: a .png, .svg or .pdf file.
     report
         Also write a page about the fit to this .html file: data, landscape, coefficients, held-out scores, residuals. It
         is one file that opens offline.
+    over
+        Without a prior: what the bootstrap resamples: cells, or points as Step Law's authors do (the intervals are then
+        too narrow).
+    bootstraps
+        Resamples for the intervals; the published prior needs none.
+    columns
+        Our name = your column, where the names are not recognised: learning_rate=lr,tokens=D.
+    set
+        What is alike in every run and not recorded, by our name: params=124M,tokens=2.6B.
+    seq_len
+        Tokens per sequence, where the batch counts sequences and no column says.
+    keep_unfinished
+        Also take runs that crashed, were killed or pruned, or still run.
+    seed
+        Of the bootstrap.
     """
-    for name in THREADS:
-        os.environ.setdefault(name, "1")
-    from forescale.fit import fit_law
-    from forescale.runs import parse_columns, read_runs
+    use_one_thread()
+    given = {
+        "prior": prior is not None,
+        "protocol": protocol != "auto",
+        "over": over != "cells",
+        "bootstraps": bootstraps != BOOTSTRAPS,
+        "seed": seed != 0,
+        "seq_len": seq_len is not None,
+        "loss_law": loss_law is not None,
+        "groups": groups is not None,
+        "picture": picture is not None,
+        "report": report is not None,
+    }
+    mode = _mode(prior, given, isoflop=isoflop, surface=surface)
+    _check_files(runs, out, report, picture)
+    if mode == "isoflop":
+        from forescale.cli._fit_isoflop import fit_isoflop
 
-    _check(out, report, runs)
-    alone = {"--protocol": protocol != "auto", "--over": over != "cells", "--bootstraps": bootstraps != BOOTSTRAPS}
-    with_prior = _with_prior(prior, [option for option, given in alone.items() if given], loss_law)
-    if surface:
-        from forescale.cli._surface import fit_and_print
-
-        _refuse_with_surface(prior, protocol, over, loss_law, bootstraps)
-        table = read_runs(runs, columns=parse_columns(columns) if columns is not None else None, seq_len=seq_len)
-        fit_and_print(table, out, json=json, seed=seed)
-        return
-    if loss_law is not None:
+        family = loss_law or "skaling"
+        fit_isoflop(
+            runs,
+            family,
+            json=json,
+            out=out,
+            picture=picture,
+            groups=groups,
+            bootstraps=bootstraps,
+            seed=seed,
+            columns=columns,
+            constants=set,
+            keep_unfinished=keep_unfinished,
+        )
+    elif mode == "loss":
         from forescale.cli._fit_loss import fit_loss
 
-        _refuse_unused(protocol, over, seq_len)
-        fit_loss(runs, loss_law, columns, json, out, report, bootstraps=bootstraps, seed=seed)
-        return
-    table = read_runs(runs, columns=parse_columns(columns) if columns is not None else None, seq_len=seq_len)
-    if with_prior:
-        from forescale.fit.calibrate import calibrate
-
-        fitted = calibrate(table)
+        law = loss_law or ""
+        fit_loss(
+            runs,
+            law,
+            json=json,
+            out=out,
+            report=report,
+            groups=groups,
+            bootstraps=bootstraps,
+            seed=seed,
+            columns=columns,
+            constants=set,
+            keep_unfinished=keep_unfinished,
+        )
     else:
-        fitted = fit_law(table, protocol=protocol, over=over, bootstraps=bootstraps, seed=seed)
-    page = None if report is None else _page(table, fitted, out)
-    if json:
-        from json import dumps
+        from forescale.cli._runs import read as read_table
 
-        print(dumps(fitted.to_json(), indent=2, allow_nan=False))
-    else:
-        _print(fitted)
-    if out is not None:
-        from forescale.laws import save_law
+        table = read_table(runs, columns, set, seq_len=seq_len, keep_unfinished=keep_unfinished)
+        if mode == "surface":
+            from forescale.cli._surface import fit_and_print
 
-        save_law(fitted.law, out)
-        print(f"forescale: wrote {out}", file=sys.stderr)
-    write_report(report, page)
+            fit_and_print(table, out, json=json, seed=seed)
+        elif mode == "alone":
+            from forescale.cli._fit_alone import fit_alone
+
+            options = {"protocol": protocol, "over": over, "bootstraps": bootstraps, "seed": seed}
+            fit_alone(table, json=json, out=out, report=report, **options)
+        else:
+            from forescale.cli._fit_prior import fit_prior
+
+            fit_prior(table, json=json, out=out, report=report)
 
 
-def _with_prior(prior: str | None, alone: Sequence[str], loss_law: str | None) -> bool:
-    """Whether the published prior is calibrated; `alone` are the given options that only a fit without a prior has."""
+def _mode(prior: str | None, given: Mapping[str, bool], *, isoflop: bool, surface: bool) -> str:
+    """Which fit is meant; an option that would change nothing in it is refused."""
     if prior is not None and prior not in PRIORS:
         raise ForescaleError(f"--prior is published or none; got {prior!r}.")
-    if prior is not None and loss_law is not None:
-        raise ForescaleError("--loss-law takes no --prior: leave it out.")
-    if prior == "published" and alone:
-        raise ForescaleError(
-            f"{' and '.join(alone)} only matter without a prior: give --prior none, or leave them out."
-        )
-    return prior != "none" and not alone and loss_law is None
+    if isoflop and surface:
+        raise ForescaleError("--isoflop and --surface are two fits: give one of them.")
+    alone = prior == "none" or (prior is None and any(given[o] for o in ("protocol", "over", "bootstraps")))
+    mode = (
+        "isoflop"
+        if isoflop
+        else "surface"
+        if surface
+        else "loss"
+        if given["loss_law"]
+        else "alone"
+        if alone
+        else "prior"
+    )
+    unused = [option for option, taken in TAKEN_BY.items() if given[option] and mode not in taken]
+    if unused:
+        options = " and no ".join(f"--{option.replace('_', '-')}" for option in unused)
+        raise ForescaleError(f"{CALLED[mode]} takes no {options}: leave it out.")
+    return mode
 
 
-def _page(table: Runs, fitted: FittedLaw, out: Path | None) -> str:
-    from forescale.report import fit_report
+def _check_files(runs: Path, out: Path | None, report: Path | None, picture: Path | None) -> None:
+    """Refuse files that cannot be written before any work is done."""
+    if picture is not None:
+        from forescale.plots import picture_format
 
-    return fit_report(table, fitted, law_file="law.toml" if out is None else str(out))
-
-
-def write_report(report: Path | None, page: str | None) -> None:
-    """Write the page where one was asked for; it was made before anything was printed."""
-    if report is not None and page is not None:
-        sys.stdout.flush()  # what cannot be printed fails here, before a file is written
-        print(f"forescale: {write(report, page.encode())} {report}", file=sys.stderr)
-
-
-def _check(out: Path | None, report: Path | None, runs: Path) -> None:
-    """Refuse a file that cannot be written before any work is done."""
-    check_destinations({"--out": out, "--report": report}, [runs])
+        picture_format(picture)
+    check_destinations({"--out": out, "--report": report, "--picture": picture}, [runs])
     if report is not None and report.suffix.lower() not in (".html", ".htm"):
         raise ForescaleError(f"--report must end in .html, since a report is a page of HTML; got {str(report)!r}.")
     if out is not None and out.suffix != ".toml":
         raise ForescaleError(f"--out must end in .toml, since a law is written as TOML; got {str(out)!r}.")
-
-
-def _refuse_unused(protocol: str, over: str, seq_len: int | None) -> None:
-    """A loss law has no protocol and no batch: an option that would change nothing is refused."""
-    given = {"--protocol": protocol != "auto", "--over": over != "cells", "--seq-len": seq_len is not None}
-    if unused := [option for option, changed in given.items() if changed]:
-        raise ForescaleError(f"--loss-law takes no {' and no '.join(unused)}: leave it out.")
-
-
-def _refuse_with_surface(prior: str | None, protocol: str, over: str, loss_law: str | None, bootstraps: int) -> None:
-    """A surface is one fit of all losses, with intervals in closed form."""
-    given = {
-        "--prior": prior is not None,
-        "--protocol": protocol != "auto",
-        "--over": over != "cells",
-        "--loss-law": loss_law is not None,
-        "--bootstraps": bootstraps != BOOTSTRAPS,
-    }
-    if unused := [option for option, changed in given.items() if changed]:
-        raise ForescaleError(f"--surface takes no {' and no '.join(unused)}: leave it out.")
-
-
-def _print(fitted: FittedLaw | Calibration) -> None:
-    from forescale.cli._console import make_console
-    from forescale.fit import FittedLaw
-
-    console = make_console()
-    read = fitted.runs
-    cells = fitted.cells if isinstance(fitted.cells, int) else len(fitted.cells)
-    console.print(
-        f"{read['source']}: {read['read']} runs read, {read['diverged']} diverged, {cells} cells",
-        style="bold",
-        markup=False,
-    )
-    for quantity, formula in fitted.law.predicts.items():
-        console.print(f"{quantity} = {formula.text()}", markup=False)
-    if isinstance(fitted, FittedLaw):
-        console.print(_coefficients(fitted))
-        console.print(_held_out((*fitted.held_out, *_some(fitted.choice)), fitted.references, fitted.chosen_because))
-        notes = _footnotes(fitted)
-    else:
-        console.print(_learnt(fitted))
-        console.print(_held_out(fitted.held_out, fitted.references, ""))
-        notes = _calibration_notes(fitted)
-    for line in notes:
-        console.print(line, markup=False)
-
-
-def _some(score: Score | None) -> tuple[Score, ...]:
-    return () if score is None else (score,)
-
-
-def _table(title: str) -> Table:
-    from rich import box
-    from rich.table import Table
-
-    return Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-
-
-def _coefficients(fitted: FittedLaw) -> Table:
-    over = fitted.bootstrap
-    table = _table(f"Coefficients, 80 % intervals from {over.resamples - over.dropped} resamples of {over.over}")
-    for name in ("quantity", "coefficient"):
-        table.add_column(name)
-    for name in ("value", "low", "high", "standard error"):
-        table.add_column(name, justify="right")
-    for quantity, coefficients in fitted.coefficients.items():
-        for name, c in coefficients.items():
-            table.add_row(quantity, _symbol(name), *(f"{v:.4g}" for v in (c.value, c.low, c.high, c.stderr)))
-        table.add_section()
-    return table
-
-
-def _symbol(name: str) -> str:
-    """`exponent of N`; a coefficient by its logarithm, in which its interval is stated."""
-    from forescale.laws import SYMBOLS
-
-    return f"exponent of {SYMBOLS[name]}" if name in SYMBOLS else name
-
-
-def _learnt(fitted: Calibration) -> Table:
-    """Each coefficient before and after the runs."""
-    table = _table("Coefficients with 80 % intervals: the prior, and after these runs")
-    for name in ("quantity", "coefficient"):
-        table.add_column(name)
-    for name in ("prior", "low", "high", "after", "low", "high"):
-        table.add_column(name, justify="right")
-    for quantity, coefficients in fitted.coefficients.items():
-        for name, c in coefficients.items():
-            numbers = (c.prior[0], *c.prior[2:], c.posterior[0], *c.posterior[2:])
-            table.add_row(quantity, _symbol(name), *(f"{v:.3g}" for v in numbers))
-        table.add_section()
-    return table
-
-
-def _calibration_notes(fitted: Calibration) -> Iterable[str]:
-    at = fitted.at
-    yield f"At N = {humanize(at.params)}, D = {humanize(at.tokens)} (80 %), from the prior and after these runs:"
-    for name, before, after in _estimates(fitted):
-        yield f"  best {name}: {before}; now {after}"
-    yield f"  loss gap to expect: {100 * fitted.before.loss_gap:.2g} %; now {100 * fitted.after.loss_gap:.2g} %"
-    yield from (f"! {warning}." for warning in fitted.warnings)
-    yield from (f"{note}." for note in fitted.notes)
-
-
-def _estimates(fitted: Calibration) -> Iterable[tuple[str, str, str]]:
-    both = (fitted.before, fitted.after)
-    rates = [f"{e.value:.2e} ({e.low:.2e} to {e.high:.2e})" for e in (f.learning_rate for f in both)]
-    batches = [f"{humanize(e.value)} ({humanize(e.low)} to {humanize(e.high)})" for e in (f.batch_tokens for f in both)]
-    yield "learning rate", rates[0], rates[1]
-    yield "batch", batches[0], batches[1]
-
-
-def _held_out(held_out: Sequence[Score], references: Sequence[Score], chosen_because: str) -> Table:
-    table = _table("Loss gap in per cent on cells left out, mean over cells")
-    table.add_column("protocol")
-    for name in READINGS:
-        table.add_column(name, justify="right")
-    table.add_column("optimum of a cell")
-    for group in (held_out, references):
-        for score in group:
-            table.add_row(*_row(score, chosen=chosen_because.startswith(f"{score.name} (")))
-        table.add_section()
-    return table
-
-
-def _row(score: Score, *, chosen: bool) -> Iterable[str]:
-    yield f"> {score.name}" if chosen else f"  {score.name}"
-    for name in READINGS:
-        yield f"{100 * getattr(score, name).mean:.3f}" if score.gaps else "-"
-    yield score.title
-
-
-def _footnotes(fitted: FittedLaw) -> Iterable[str]:
-    yield f"> chosen: {fitted.chosen_because}."
-    if fitted.choice is not None:
-        yield (
-            "the choice itself: each cell's protocol chosen on the other cells, so this gap does not profit from having "
-            "chosen. The last two rows are published and in hindsight: nothing was left out for them."
-        )
-    for warning in fitted.warnings:
-        yield f"! {warning}."
-    for note in fitted.notes:
-        yield f"{note}."

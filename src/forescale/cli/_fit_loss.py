@@ -21,19 +21,20 @@ def fit_loss(
     out: Path | None = None,
     report: Path | None = None,
     *,
+    groups: str | None = None,
     constants: str | None = None,
     keep_unfinished: bool = False,
     bootstraps: int = 1000,
     seed: int = 0,
 ) -> None:
     """Fit the loss law `family` to the runs, print its constants with intervals, save the law to `out`, a page to `report`."""
-    from forescale.cli._fit import write_report
+    from forescale.cli._outputs import write_report
     from forescale.cli._runs import read
     from forescale.fit.loss import fit_loss_law
     from forescale.laws import save_law
 
     table = read(runs, columns, constants, keep_unfinished=keep_unfinished, needs=("loss",))
-    fit = fit_loss_law(table, family, bootstraps=bootstraps, seed=seed)
+    fit = fit_loss_law(table, family, groups=groups, bootstraps=bootstraps, seed=seed)
     page = None if report is None else _page(table, fit, out)
     if json:
         from json import dumps
@@ -68,7 +69,7 @@ def _print(fit: LossFit) -> None:
             soft_wrap=True,
         )
     for line in fit.warnings:
-        console.print(f"{line}.", markup=False, soft_wrap=True)
+        console.print(f"! {line}.", markup=False, soft_wrap=True)
 
 
 def _table(fit: LossFit) -> Table:

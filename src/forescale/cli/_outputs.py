@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -46,3 +47,10 @@ def write(path: Path, content: bytes) -> str:
     except OSError as error:
         raise ForescaleError(f"{path} cannot be written: {error.strerror or error}.") from None
     return done
+
+
+def write_report(report: Path | None, page: str | None) -> None:
+    """Write the page where one was asked for; it was made before anything was printed."""
+    if report is not None and page is not None:
+        sys.stdout.flush()  # what cannot be printed fails here, before a file is written
+        print(f"forescale: {write(report, page.encode())} {report}", file=sys.stderr)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from forescale.cli._options import File, Flag, OptionalFile, OptionalWhole, Texts
 from forescale.cli._outputs import check_destinations, write
+from forescale.cli._threads import use_one_thread
 from forescale.errors import ForescaleError
 
 if TYPE_CHECKING:
@@ -21,9 +21,6 @@ if TYPE_CHECKING:
 
 SHORT = {"best batch": "B", "best learning rate": "lr", "lowest loss": "L"}
 LEAST_WIDTH = 120  # where the output is a file or a pipe
-# One thread a library: the matrices have a hundred rows, and on a machine of many cores idle threads of linear algebra
-# burn ten times the processor time that the work takes.
-THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS", "POLARS_MAX_THREADS")
 
 
 def score(
@@ -71,8 +68,7 @@ def score(
     picture
         Also draw every law's gap in every cell: a .png, .svg or .pdf file.
     """
-    for name in THREADS:
-        os.environ.setdefault(name, "1")
+    use_one_thread()
     from forescale.cli._runs import read
 
     if surface is not None:

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from forescale.runs import Runs
 
 INPUTS = ("params", "tokens", "active_share")
+UNTRAINED = 9.0  # nats per token: a model that guesses among 32K to 256K tokens has 10.4 to 12.5
+SHORTEST = 4096.0  # tokens: if every batch is smaller, the column more likely counts sequences
+STEEPEST_RATE = 1.0  # if every peak learning rate is above, the column is in other units
 TOLD_APART = 0.05  # spread (ln) that an input must have beyond what the inputs before it explain
 
 
@@ -45,7 +48,7 @@ def make_problem(runs: Runs, active_share: bool | None = None) -> Problem:
     _refuse_no_sweep(runs, made.cells)
     axes, cells, warnings = _swept(made.cells)
     _refuse_one(runs, cells)
-    warnings += _edges(runs, cells)
+    warnings += (*doubts_on_runs(runs), *_edges(runs, cells))
     inputs, features, more = _identified(cells, active_share)
     _refuse_few(runs, cells, inputs)
     return Problem(
@@ -61,6 +64,12 @@ def make_problem(runs: Runs, active_share: bool | None = None) -> Problem:
 def _refuse_no_sweep(runs: Runs, cells: Sequence[Cell]) -> None:
     if runs.diverged == runs.frame.height or not runs.frame["loss"].is_finite().any():
         raise ForescaleError(f"every run of {runs.source} diverged: fit needs runs near the best settings.")
+    lowest: Any = runs.frame["loss"].min()
+    if lowest > UNTRAINED:
+        raise ForescaleError(
+            f"the lowest loss in {runs.source} is {lowest:.3g} nats per token, about that of guessing: every run diverged or "
+            "learnt nothing, or the column is no loss per token."
+        )
     if not any(cell.spread[0] for cell in cells):
         raise ForescaleError(
             f"no (params, tokens) cell of {runs.source} has runs at two learning rates: fit needs a learning rate "
@@ -155,7 +164,6 @@ def _refuse_few(runs: Runs, cells: Sequence[Cell], inputs: Sequence[str]) -> Non
 
 
 def notes_on_runs(runs: Runs, alone: int) -> tuple[str, ...]:
-    repeats, spread = _repeats(runs)
     counts = (
         (runs.missing_loss, f"{runs.missing_loss} runs without a loss dropped"),
         (
@@ -163,23 +171,43 @@ def notes_on_runs(runs: Runs, alone: int) -> tuple[str, ...]:
             f"{runs.diverged} diverged runs (loss above 1.5 times the lowest of the cell) kept out of every optimum",
         ),
         (alone, f"{alone} cells of a single setting left out"),
-        (
-            repeats,
-            f"{repeats} settings were run more than once with different losses (up to {100 * spread:.2g} % apart): the "
-            "lowest counts, which flatters what was run often",
-        ),
     )
     return tuple(text for count, text in counts if count)
 
 
-def _repeats(runs: Runs) -> tuple[int, float]:
-    """Settings run more than once with different finite losses, and the widest spread (a share)."""
+def _units(runs: Runs) -> tuple[str, ...]:
+    """Values that no run has in the units of their column, where no other column could have shown it."""
+    found: list[str] = []
+    batch: Any = runs.frame["batch_tokens"].max()
+    rate: Any = runs.frame["learning_rate"].min()
+    if batch < SHORTEST:
+        found.append(
+            f"every batch is at most {batch:.4g} tokens, about one sequence: if the column counts sequences, say --columns "
+            "batch_sequences=COLUMN --seq-len LENGTH, or the law's batch is too small by that length"
+        )
+    if rate > STEEPEST_RATE:
+        found.append(f"every learning rate is {rate:.3g} or more, which no optimizer of ours takes: check its units")
+    return tuple(found)
+
+
+def doubts_on_runs(runs: Runs) -> tuple[str, ...]:
+    """What may be wrong with the runs themselves: their units, settings that were run more than once."""
+    return (*_units(runs), *_repeats(runs))
+
+
+def _repeats(runs: Runs) -> tuple[str, ...]:
+    """Settings run more than once with different finite losses, and how far apart these are."""
     import polars as pl
 
     loss = pl.col("loss")
     groups = runs.frame.filter(loss.is_finite()).group_by("cell", "learning_rate", "batch_tokens")
     spread: Any = groups.agg(spread=loss.max() / loss.min() - 1).filter(pl.col("spread") > 0)["spread"]
-    return len(spread), float(spread.max() or 0.0)
+    if not len(spread):
+        return ()
+    return (
+        f"{len(spread)} settings were run more than once with different losses (up to {100 * spread.max():.2g} % apart): "
+        "the lowest counts, which flatters what was run often",
+    )
 
 
 def name(cell: Cell) -> str:

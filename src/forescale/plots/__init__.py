@@ -1,4 +1,4 @@
-"""Pictures of laws, plans, frontiers, scores, surfaces and fits; they hold no logic."""
+"""Pictures of laws, plans, frontiers, scores, surfaces, iso-FLOP sets and fits; they hold no logic."""
 
 from forescale.plots._coefficients import coefficient_chart as coefficient_chart
 from forescale.plots._coefficients import slope_chart as slope_chart
@@ -7,6 +7,7 @@ from forescale.plots._coverage import coverage_map as coverage_map
 from forescale.plots._frontier import frontier_figure as frontier_figure
 from forescale.plots._frontier import frontier_map as frontier_map
 from forescale.plots._frontier import frontier_trade as frontier_trade
+from forescale.plots._isoflop import isoflop_chart as isoflop_chart
 from forescale.plots._landscape import landscape_legend as landscape_legend
 from forescale.plots._landscape import landscape_map as landscape_map
 from forescale.plots._landscape import landscape_maps as landscape_maps
@@ -32,6 +33,7 @@ __all__ = [
     "frontier_trade",
     "held_out_chart",
     "inline_svg",
+    "isoflop_chart",
     "landscape_legend",
     "landscape_map",
     "landscape_maps",

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 AGREE = 0.05  # steps * batch may miss the tokens by this much: rounding, a dropped last batch
 FEW_STEPS = 100
 COUNTERS = ("step", "iter", "iteration")  # as often counts of reports as of optimizer steps
+FAR = 16  # times: no run that was cut short is off by one factor this large, as sequences for tokens are
 
 
 def add_batch(
@@ -147,8 +148,21 @@ def _check_steps(frame: polars.DataFrame, columns: Mapping[str, str]) -> tuple[s
     if off and not counter and bool(((ratio / factor - 1).abs() <= AGREE).all()):
         raise ForescaleError(_mixed(frame, columns, factor))
     if off:
+        _refuse_two_units(columns, ratio)
         return (f"in {off} of {ratio.len()} runs steps × batch is not the tokens: unfinished runs, or mixed units",)
     return ()
+
+
+def _refuse_two_units(columns: Mapping[str, str], ratio: polars.Series) -> None:
+    """Some runs right and all others off by one large factor: two units in one column."""
+    off = ratio.filter((ratio - 1).abs() > AGREE)
+    factor = _median(off)
+    if not 1 / FAR < factor < FAR and bool(((off / factor - 1).abs() <= AGREE).all()):
+        column = columns.get("batch_tokens", columns.get("batch_sequences", columns["tokens"]))
+        raise ForescaleError(
+            f"{columns['steps']!r} × batch is the tokens in {len(ratio) - len(off)} runs and {factor:.4g} times the tokens in "
+            f"the other {len(off)}: {column!r} seems to hold two units; convert those rows."
+        )
 
 
 def _mixed(frame: polars.DataFrame, columns: Mapping[str, str], factor: float) -> str:

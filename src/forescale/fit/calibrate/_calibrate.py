@@ -57,7 +57,7 @@ def calibrate(
     notes = notes_on(runs, seen, prior, own, at, given=target is not None)
     calibrated = held_out(belief, factors, seen) if scored else ()
     refits = refitted(runs) if scored and runs is not None else ()
-    warnings = (*warnings_on(seen, fit, prior.belief, belief), *rather_alone(calibrated, refits))
+    warnings = (*warnings_on(runs, seen, fit, prior.belief, belief), *rather_alone(calibrated, refits))
     share = at.is_moe or any(c.active_params < c.params for c in cells)
     return Calibration(
         law=calibrated_law(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from forescale.fit._problem import name, notes_on_runs
+from forescale.fit._problem import doubts_on_runs, name, notes_on_runs
 from forescale.fit.calibrate._agreement import Agreement
 from forescale.fit.calibrate._belief import Belief, design, deviation, moments
 from forescale.fit.calibrate._evidence import Evidence
@@ -51,9 +51,11 @@ def _notes(
         )
 
 
-def warnings_on(cells: Sequence[Evidence], fit: Agreement, prior: Belief, belief: Belief) -> tuple[str, ...]:
+def warnings_on(
+    runs: Runs | None, cells: Sequence[Evidence], fit: Agreement, prior: Belief, belief: Belief
+) -> tuple[str, ...]:
     """What may be wrong."""
-    return tuple(_warnings(cells, fit, prior, belief))
+    return (*(() if runs is None else doubts_on_runs(runs)), *_warnings(cells, fit, prior, belief))
 
 
 def _warnings(cells: Sequence[Evidence], fit: Agreement, prior: Belief, belief: Belief) -> Iterator[str]:

@@ -7,9 +7,11 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from forescale.errors import ForescaleError, UnknownNameError
+from forescale.fit._problem import UNTRAINED
 from forescale.fit.loss._families import FORMS
 from forescale.laws._families import FAMILIES
 from forescale.runs import Runs
+from forescale.runs._batch import AGREE
 
 if TYPE_CHECKING:
     from forescale.fit.loss._robust import Array
@@ -22,6 +24,9 @@ ALIASES = {
     "moe": "experts",
     "muennighoff": "repeated",
 }
+FEWEST_TOKENS = 1e4
+SAME = 0.02  # of an input: runs that differ by less cannot tell its exponent
+OFF = 20.0  # times 6 params tokens: compute beyond is in other units
 KNOWN = ("params", "active_params", "nonzero_params", "tokens", "unique_tokens", "sparsity", "compute", "loss")
 
 
@@ -37,7 +42,7 @@ class LossColumns:
     notes: tuple[str, ...]
 
     def part(self, chosen: Any) -> LossColumns:
-        """Some of the runs."""
+        """Some of the runs, their groups as they were."""
         return LossColumns(
             x={name: v[chosen] for name, v in self.x.items()},
             compute=self.compute[chosen],
@@ -65,13 +70,16 @@ def loss_columns(runs: Runs | Mapping[str, Any], family: str, groups: Any) -> Lo
     raw, derived = _complete(raw, FAMILIES[family].inputs or ())
     x = {name: raw[name] for name in FAMILIES[family].inputs or ()}
     label = _groups(runs, groups, len(raw["loss"]))
+    _check_compute(raw, source)
     kept, dropped = _finite(raw["loss"], source)
     columns = LossColumns(
         x=x, compute=_compute(raw), loss=raw["loss"], groups=label, source=source, notes=(*notes, *derived, *dropped)
     ).part(kept)
     if isinstance(runs, Runs):
         columns = _lowest(runs, columns, kept)
-    _check(columns, family)
+        columns = replace(columns, notes=(*columns.notes, *_steps_agree(runs)))
+    columns = replace(columns, notes=(*columns.notes, *_repeats(columns)))
+    check_columns(columns, family)
     _, numbered = np.unique(columns.groups, return_inverse=True)
     return replace(columns, groups=numbered)
 
@@ -113,11 +121,67 @@ def _complete(raw: dict[str, Array], inputs: Sequence[str]) -> tuple[dict[str, A
     return raw, tuple(notes)
 
 
+def _check_compute(raw: Mapping[str, Array], source: str) -> None:
+    """Tokens are many, and compute is about 6 params tokens, whatever it counts of attention."""
+    import numpy as np
+
+    if "tokens" not in raw:
+        return
+    few = np.flatnonzero(raw["tokens"] < FEWEST_TOKENS)
+    if len(few) and raw["tokens"][few[0]] > 0:
+        raise ForescaleError(
+            f"run {int(few[0]) + 1} of {source} has {raw['tokens'][few[0]]:.3g} tokens: tokens and compute must count in "
+            "ones (FLOPs, not EFLOPs)."
+        )
+    factor = float(np.median(_compute(raw) / _trained(raw)))
+    if factor < 1 / OFF or factor > OFF:  # not where a NaN waits for its own message
+        raise ForescaleError(
+            f"compute is {factor:.3g} times 6 params tokens in {source}: the units look mixed up; it must be in FLOPs."
+        )
+
+
+def _steps_agree(runs: Runs) -> tuple[str, ...]:
+    """Steps times batch are the tokens, where the runs have all three."""
+    import polars as pl
+
+    if not {"steps", "batch_tokens", "tokens"} <= set(runs.frame.columns):
+        return ()
+    made = runs.frame.select(factor=pl.col("steps") * pl.col("batch_tokens") / pl.col("tokens"))["factor"].drop_nulls()
+    factor: Any = made.median()
+    if factor is None or abs(factor - 1) <= AGREE or not bool(((made / factor - 1).abs() <= AGREE).all()):
+        return ()
+    return (
+        f"steps x batch is {factor:.4g} times the tokens in every run: one of the three is in other units, and a loss law "
+        "needs the tokens in ones",
+    )
+
+
+def _repeats(columns: LossColumns) -> tuple[str, ...]:
+    """Runs of the same inputs with different losses."""
+    import numpy as np
+
+    table = np.stack(list(columns.x.values()), axis=1)
+    _, at = np.unique(table, axis=0, return_inverse=True)
+    count = int(at.max()) + 1 if len(at) else 0
+    low, high = np.full(count, np.inf), np.zeros(count)
+    np.minimum.at(low, at, columns.loss)
+    np.maximum.at(high, at, columns.loss)
+    apart: Any = high / low - 1
+    if not (apart > 0).any():
+        return ()
+    return (
+        f"{int((apart > 0).sum())} of {count} settings were run more than once with different losses, up to "
+        f"{100 * apart.max():.2g} % apart: each run counts",
+    )
+
+
 def _compute(raw: Mapping[str, Array]) -> Array:
-    if "compute" in raw:
-        return raw["compute"]
-    trained = next(raw[n] for n in ("nonzero_params", "active_params", "params") if n in raw)
-    return 6 * trained * raw["tokens"]
+    return raw["compute"] if "compute" in raw else _trained(raw)
+
+
+def _trained(raw: Mapping[str, Array]) -> Array:
+    """6 N D with the parameters that compute."""
+    return 6 * next(raw[n] for n in ("nonzero_params", "active_params", "params") if n in raw) * raw["tokens"]
 
 
 def _groups(runs: Runs | Mapping[str, Any], groups: Any, count: int) -> Any:
@@ -127,14 +191,24 @@ def _groups(runs: Runs | Mapping[str, Any], groups: Any, count: int) -> Any:
         return np.arange(count)
     if isinstance(groups, str):
         if isinstance(runs, Runs):
-            if groups not in runs.frame.columns:
-                raise UnknownNameError(f"the runs have no column {groups!r} to group by.")
-            return runs.frame[groups].to_numpy()
+            return runs.frame[_column(runs, groups)].to_numpy()
+        if groups not in runs:
+            raise UnknownNameError(f"the runs have no column {groups!r} to group by; they have {', '.join(runs)}.")
         groups = runs[groups]
     label = np.asarray(groups).ravel()
     if len(label) != count:
         raise ForescaleError(f"groups must be one label a run: {count} runs, {len(label)} labels.")
     return label
+
+
+def _column(runs: Runs, name: str) -> str:
+    """A column of the runs by our name or by the source's."""
+    ours = {theirs: our for our, theirs in runs.columns.items()} | {column: column for column in runs.frame.columns}
+    if name not in ours:
+        raise UnknownNameError(
+            f"the runs have no column {name!r} to group by; what was read of them is {', '.join(runs.frame.columns)}."
+        )
+    return ours[name]
 
 
 def _finite(loss: Array, source: str) -> tuple[Any, tuple[str, ...]]:
@@ -147,6 +221,8 @@ def _finite(loss: Array, source: str) -> tuple[Any, tuple[str, ...]]:
         )
     kept = np.flatnonzero(np.isfinite(loss))
     lost = len(loss) - len(kept)
+    if lost and not len(kept):
+        raise ForescaleError(f"every run of {source} diverged: a loss law needs runs that were trained.")
     return kept, (f"{lost} diverged runs are left out",) if lost else ()
 
 
@@ -169,7 +245,8 @@ def _lowest(runs: Runs, columns: LossColumns, kept: Any) -> LossColumns:
     return replace(chosen, notes=(*chosen.notes, note))
 
 
-def _check(columns: LossColumns, family: str) -> None:
+def check_columns(columns: LossColumns, family: str) -> None:
+    """Raise `ForescaleError` where the runs cannot tell the law: too few, or an input that never changes."""
     import numpy as np
 
     need = len(FAMILIES[family].constants)
@@ -179,14 +256,19 @@ def _check(columns: LossColumns, family: str) -> None:
             at = int(np.flatnonzero(~fine)[0])
             span = "from 0 to below 1" if name == "sparsity" else "finite and above 0"
             raise ForescaleError(f"{name} must be {span}; run {at + 1} has {v[at]:g}: correct it or remove it.")
-    if len(columns.loss) < need:
+    if len(columns.loss) <= need:
         raise ForescaleError(
-            f"the {family} law has {need} constants and needs at least as many runs; got {len(columns.loss)}."
+            f"the {family} law has {need} constants and needs more runs than that; got {len(columns.loss)}."
+        )
+    if (lowest := float(columns.loss.min())) > UNTRAINED:
+        raise ForescaleError(
+            f"the lowest loss in {columns.source} is {lowest:.3g} nats per token, about that of guessing: every run diverged "
+            "or learnt nothing, or the column is no loss per token."
         )
     for name, v in columns.x.items():
-        if v.max() <= v.min() * (1 + 1e-9) and v.max() - v.min() <= 1e-9 * max(v.max(), 1.0):
+        if v.max() - v.min() <= SAME * v.max():
             raise ForescaleError(
-                f"{name} is {v[0]:g} in every run: the {family} law cannot tell how loss depends on it; add runs at "
+                f"{name} is {v[0]:.4g} in every run: the {family} law cannot tell how loss depends on it; add runs at "
                 "another."
             )
     if columns.loss.max() == columns.loss.min():

@@ -131,7 +131,7 @@ def _skaling(columns: Columns, loss: Array, raw: bool) -> Form:
     logs = make_logs(columns, ("params", "tokens"), loss, raw=raw)
     lowest = float(loss.min())
     shares = np.array([0.01, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95])
-    axes = {"alpha": _axis(10), "beta": _axis(10), "k": np.geomspace(0.2, 2.0, 7), "E": shares}
+    axes = {"alpha": _axis(10), "beta": _axis(10), "k": np.geomspace(0.1, 2.0, 8), "E": shares}
 
     def linear(exponents: Array) -> Linear:
         alpha, beta, k, share = (exponents[:, i, None] for i in range(4))
@@ -152,7 +152,7 @@ def _skaling(columns: Columns, loss: Array, raw: bool) -> Form:
     one, none = np.ones_like(loss), np.zeros_like(loss)
     first = np.stack([none, one, none, -logs.x["params"], none, none], axis=1)
     second = np.stack([none, none, one, none, -logs.x["tokens"], none], axis=1)
-    model = Power(designs=np.stack([first, second]), offset=np.zeros((2, 1)), power=5, floor=0, raw=raw)
+    model = Power(np.stack([first, second]), np.zeros((2, 1)), power=5, floor=0, raw=raw)
     return Form(
         family="skaling", model=model, exponents=grid(axes), grid_names=tuple(axes), linear=linear, join=join,
         constants=constants, shape=(3, 4, 5), positive=positive("skaling"),
@@ -187,7 +187,7 @@ def _kaplan(columns: Columns, loss: Array, raw: bool) -> Form:
     designs = np.stack(
         [np.stack([one, none, -logs.x["params"], none], axis=1), np.stack([none, one, none, none], axis=1)]
     )
-    model = Power(designs=designs, offset=offset, power=3, floor=None, raw=raw)
+    model = Power(designs, offset, power=3, floor=None, raw=raw)
     return Form(
         family="kaplan", model=model, exponents=grid(axes), grid_names=tuple(axes), linear=linear, join=join,
         constants=constants, shape=(2, 3), positive=positive("kaplan"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 from forescale.laws import Law
@@ -22,9 +23,10 @@ class Parameter:
     low: float
     high: float
 
-    def to_json(self) -> dict[str, float]:
-        """The four numbers."""
-        return {"value": self.value, "stderr": self.stderr, "low": self.low, "high": self.high}
+    def to_json(self) -> dict[str, float | None]:
+        """The four numbers; None for an interval that is not known."""
+        numbers = {"value": self.value, "stderr": self.stderr, "low": self.low, "high": self.high}
+        return {name: _finite(v) for name, v in numbers.items()}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,8 +96,16 @@ class LossFit:
             "parameters": {name: p.to_json() for name, p in self.parameters.items()},
             "objective": self.objective,
             "rms": self.rms,
-            "spread": {name: list(ends) for name, ends in self.spread.items()},
-            "optima": [{"constants": dict(o.constants), "objective": o.objective} for o in self.optima],
+            "spread": {name: [_finite(v) for v in ends] for name, ends in self.spread.items()},
+            "optima": [
+                {"constants": {n: _finite(v) for n, v in o.constants.items()}, "objective": o.objective}
+                for o in self.optima
+            ],
             "extrapolation": None if self.extrapolation is None else self.extrapolation.to_json(),
             "warnings": list(self.warnings),
         }
+
+
+def _finite(value: float) -> float | None:
+    """JSON has no infinity: a constant beyond a float's range is None."""
+    return value if isfinite(value) else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from math import isfinite
 from typing import TYPE_CHECKING, Any, Literal
 
 from forescale.errors import ForescaleError
@@ -24,6 +25,9 @@ DRAW_ROUNDS, DRAW_TOLERANCE = 100, 1e-9  # of the resamples: far below their own
 HELD_OUT = 0.2  # share of the runs, the most expensive ones, held out for the extrapolation
 VAGUE = 2.0  # an exponent that may move by this factor at no cost is badly identified
 SINGULAR = 1e12
+STEEPEST = 20.0  # an exponent beyond describes one run, not a law
+OUTLIER = 0.1  # of the loss: no trained run is as far off a law that fits the others
+EXPONENTS = ("alpha", "beta", "gamma", "eta", "alpha_N", "alpha_D", "b_N", "b_D")
 
 
 def fit_loss_law(
@@ -44,11 +48,17 @@ def fit_loss_law(
     bootstrap resamples `groups` of runs (one label a run, or a column; None: every run by itself).
     Raises `ForescaleError` for fewer runs than constants, an input that never changes, or losses that are no losses.
     """
+    name = family_name(family)
+    return fit_columns(loss_columns(runs, name, groups), name, delta=delta, bootstraps=bootstraps, seed=seed, on=on)
+
+
+def fit_columns(
+    columns: LossColumns, name: str, *, delta: float, bootstraps: int, seed: int, on: Literal["log", "loss"] = "log"
+) -> LossFit:
+    """The same for columns that were checked."""
     import numpy as np
 
     _check_settings(delta, bootstraps, on)
-    name = family_name(family)
-    columns = loss_columns(runs, name, groups)
     form = make_form(name, columns.x, columns.loss, raw=on == "loss")
     y = columns.loss if on == "loss" else np.log(columns.loss)
     found = search(form, y, delta)
@@ -58,8 +68,10 @@ def fit_loss_law(
     extrapolation, reason = _extrapolate(columns, name, delta, raw=on == "loss")
     constants = {k: float(v[0]) for k, v in _table(form, found.theta[None]).items()}
     covariance_of, covariance = _covariance(form, constants, draws)
-    residuals = _log_ratio(FAMILIES[name].evaluate(constants, {}, columns.x), columns.loss)
-    warnings = _warnings(form, y, found, columns, constants, spread)
+    with np.errstate(all="ignore"):
+        residuals = _log_ratio(FAMILIES[name].evaluate(constants, {}, columns.x), columns.loss)
+    _refuse_unbounded(name, constants, residuals, columns.source)
+    warnings = [*_warnings(form, y, found, columns, constants, spread), *_misfits(residuals, columns, constants)]
     if not covariance:
         warnings.append("the constants are too uncertain for a covariance: the law is saved without one")
     return LossFit(
@@ -85,6 +97,18 @@ def _check_settings(delta: float, bootstraps: int, on: str) -> None:
         raise ForescaleError(f"intervals need at least 2 bootstraps; got {bootstraps}.")
     if on not in ("log", "loss"):
         raise ForescaleError(f"on must be 'log' (residuals of the log loss) or 'loss'; got {on!r}.")
+
+
+def _refuse_unbounded(name: str, constants: Mapping[str, float], residuals: Array, source: str) -> None:
+    """A law is numbers: one whose best constants leave a float's range, or a power that does, is none."""
+    import numpy as np
+
+    lost = [n for n, v in constants.items() if not isfinite(v) or (n in EXPONENTS and abs(v) > STEEPEST)]
+    if lost or not np.isfinite(residuals).all():
+        raise ForescaleError(
+            f"the runs of {source} do not determine the {name} law: its best constants run off without bound"
+            f"{' (' + ', '.join(lost) + ')' if lost else ''}; check the columns, or add runs at other sizes and token counts."
+        )
 
 
 def _table(form: Form, theta: Array) -> dict[str, Array]:
@@ -120,12 +144,16 @@ def _bootstrap(
 
 def resample_counts(groups: Any, bootstraps: int, seed: int) -> Array:
     """How often each run counts (bootstraps, n), groups being drawn with replacement."""
+    return draw_groups(groups, bootstraps, seed)[:, groups]
+
+
+def draw_groups(groups: Any, bootstraps: int, seed: int) -> Array:
+    """How often each group is drawn (bootstraps, groups)."""
     import numpy as np
 
     number = int(groups.max()) + 1
     rng = np.random.default_rng(seed)
-    counts = rng.multinomial(number, np.full(number, 1 / number), size=bootstraps)
-    return counts[:, groups].astype(float)
+    return rng.multinomial(number, np.full(number, 1 / number), size=bootstraps).astype(float)
 
 
 def _parameters(constants: Mapping[str, float], draws: Mapping[str, Array]) -> dict[str, Parameter]:
@@ -133,8 +161,12 @@ def _parameters(constants: Mapping[str, float], draws: Mapping[str, Array]) -> d
 
     made: dict[str, Parameter] = {}
     for name, value in constants.items():
-        low, high = np.percentile(draws[name], (10, 90))
-        made[name] = Parameter(value=value, stderr=float(draws[name].std(ddof=1)), low=float(low), high=float(high))
+        low = high = stderr = float("nan")
+        if len(draws[name]) > 1:
+            low, high = (float(v) for v in np.percentile(draws[name], (10, 90)))
+            with np.errstate(over="ignore"):
+                stderr = float(draws[name].std(ddof=1))
+        made[name] = Parameter(value=value, stderr=stderr, low=low, high=high)
     return made
 
 
@@ -144,11 +176,14 @@ def _covariance(
     """Covariance of the draws, of logarithms where a constant is a coefficient; none where the law format forbids it."""
     import numpy as np
 
+    if min(len(v) for v in draws.values()) < 2:
+        return (), ()
     logs = [n for n in constants if n in form.positive]
     names = tuple(f"log {n}" if n in logs else n for n in constants)
-    table = np.stack([np.log(draws[n]) if n in logs else draws[n] for n in constants])
-    matrix = np.cov(table)
-    center = np.array([np.log(v) if n in logs else v for n, v in constants.items()])
+    with np.errstate(all="ignore"):
+        table = np.stack([np.log(draws[n]) if n in logs else draws[n] for n in constants])
+        matrix = np.cov(table)
+        center = np.array([np.log(v) if n in logs else v for n, v in constants.items()])
     if not np.isfinite(matrix).all() or (np.sqrt(np.diag(matrix)) > WIDEST * np.maximum(np.abs(center), 1.0)).any():
         return (), ()
     return names, tuple(tuple(float(v) for v in row) for row in (matrix + matrix.T) / 2)
@@ -205,8 +240,12 @@ def _extrapolate(
     found = search(form, y, delta)
     near = np.concatenate([found.theta[None], near_equal(form, y, found, delta)[0]])
     made: dict[str, Any] = {name: v[:, None] for name, v in _table(form, near).items()}
-    predicted: Array = FAMILIES[family].evaluate(made, {}, rest.x)
-    errors = _log_ratio(predicted, rest.loss)
+    with np.errstate(all="ignore"):  # constants that fit as well may be anything elsewhere
+        predicted: Array = FAMILIES[family].evaluate(made, {}, rest.x)
+        errors = _log_ratio(predicted, rest.loss)
+    if not np.isfinite(errors[0]).all():
+        return None, ("fitted to the cheaper runs, the law has no value at the most expensive ones",)
+    errors = errors[np.isfinite(errors).all(axis=1)]
     bias = errors.mean(axis=1)
     return Extrapolation(
         bias=float(bias[0]),
@@ -240,6 +279,27 @@ def _warnings(
             said.append(f"{name} is at its bound of 0: the runs show no irreducible loss")
     if (groups := int(columns.groups.max()) + 1) < 10:
         said.append(f"only {groups} groups to resample: the intervals are rough")
+    return said
+
+
+def _misfits(residuals: Array, columns: LossColumns, constants: Mapping[str, float]) -> list[str]:
+    """What looks wrong with the runs rather than with the law."""
+    import numpy as np
+
+    said: list[str] = []
+    size, typical = np.abs(residuals), float(np.median(np.abs(residuals)))
+    if (far := int((size > max(OUTLIER, 10 * typical)).sum())) and far < len(size) / 2:
+        at = int(size.argmax())
+        share, worst = 100 * max(OUTLIER, 10 * typical), 100 * np.expm1(size[at])
+        said.append(
+            f"{far} run{'s lie' if far > 1 else ' lies'} more than {share:.2g} % off the law, one (loss {columns.loss[at]:.4g}) "
+            f"by {worst:.3g} %: diverged, unfinished or mislabelled runs look like that"
+        )
+    logs = np.log(columns.loss)
+    if typical > 0.9 * float(np.median(np.abs(logs - np.median(logs)))):
+        said.append("the law fits these runs hardly better than one constant loss does")
+    if rising := [name for name in EXPONENTS if constants.get(name, 1.0) < 0]:
+        said.append(f"the loss rises where it should fall: {', '.join(rising)} below 0; check columns and units")
     return said
 
 

@@ -6,7 +6,8 @@ converges slowly, and Newton's step knows which runs lie inside the threshold.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     import numpy as np
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 TOLERANCE = 1e-13  # relative decrease of the cost at which a vector rests
 MOST_DAMPING = 1e9
 FLOOR = 1e-300
+BLOCK = 48_000  # residuals at a time: what stays in a core's cache
 
 
 class Parts(Protocol):
@@ -36,8 +38,11 @@ class Parts(Protocol):
         """Sum of v (R, n) times the gradients' outer products: (R, P, P)."""
         ...
 
-    def curve(self, v: Array) -> Array | None:
-        """Sum of v (R, n) times the second derivatives: (R, P, P); None where they cost more than they save."""
+    def hessian(self, v: Array, w: Array) -> Array | None:
+        """Sum of v (R, n) times the gradients' outer products and w times the second derivatives: (R, P, P).
+
+        None where second derivatives cost more than they save.
+        """
         ...
 
 
@@ -84,19 +89,47 @@ def minimise(
     """Parameter vectors and costs from `start` (R, P) under run weights (R, n); `free` (R, P) marks what may move."""
     import numpy as np
 
-    theta, damping = start.copy(), np.full(len(start), 1e-4)
+    what = Descent(model=model, y=y, delta=delta, weights=weights, held=None if free is None else ~free)
+    size = max(1, BLOCK // len(y))
+    blocks = [slice(i, i + size) for i in range(0, len(start), size)]
+    found = [_descend(what.part(block), start[block].copy(), rounds, tolerance) for block in blocks]
+    return np.concatenate([theta for theta, _ in found]), np.concatenate([costs for _, costs in found])
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Descent:
+    """What is minimised, for some parameter vectors: weights (R, n), and which parameters are held (R, P)."""
+
+    model: Model
+    y: Array
+    delta: float
+    weights: Array
+    held: Flags | None
+
+    def part(self, rows: Any) -> Descent:
+        """The same for some of the vectors."""
+        return replace(self, weights=self.weights[rows], held=None if self.held is None else self.held[rows])
+
+    def cost(self, theta: Array) -> Array:
+        """Weighted sums of Huber's losses (R,)."""
+        return cost(self.model.value(theta), self.y, self.weights, self.delta)
+
+
+def _descend(what: Descent, theta: Array, rounds: int, tolerance: float) -> tuple[Array, Array]:
+    """Damped Newton steps, each vector for itself; where one climbs, the reweighted Gauss-Newton step."""
+    import numpy as np
+
+    damping = np.full(len(theta), 1e-4)
     with np.errstate(all="ignore"):
-        costs = cost(model.value(theta), y, weights, delta)
+        costs = what.cost(theta)
         moving = np.flatnonzero(np.isfinite(costs))
         for _ in range(rounds):
             if not len(moving):
                 break
-            held = None if free is None else ~free[moving]
-            steps, promise = _steps(model, y, theta[moving], weights[moving], delta, damping[moving], held)
-            best, at = _best(model, y, theta[moving], weights[moving], delta, steps)
             old, lam = costs[moving], damping[moving]
+            ends, best, promise = _move(what.part(moving), theta[moving], old, lam)
             better = best < old
-            theta[moving] = np.where(better[:, None], at, theta[moving])
+            theta[moving] = np.where(better[:, None], ends, theta[moving])
             costs[moving] = np.where(better, best, old)
             damping[moving] = np.clip(np.where(better, lam / 8, lam * 16), 1e-14, 2 * MOST_DAMPING)
             resting = better & (old - best <= tolerance * old) | ~better & (lam > MOST_DAMPING)
@@ -105,29 +138,43 @@ def minimise(
     return theta, costs
 
 
-def _steps(
-    model: Model, y: Array, theta: Array, weights: Array, delta: float, damping: Array, held: Flags | None
-) -> tuple[list[Array], Array]:
-    """The reweighted Gauss-Newton step and Newton's, both damped, and the decrease that they promise (R,)."""
+def _move(what: Descent, theta: Array, old: Array, damping: Array) -> tuple[Array, Array, Array]:
+    """Ends of the steps, their costs, and the decrease that they promised (R,)."""
     import numpy as np
 
-    parts = model.parts(theta)
-    r = parts.value - y
-    psi = weights * np.clip(r, -delta, delta)
-    near = np.abs(r) <= delta
+    step, promise, newton = _step(what, theta, damping, newton=True)
+    ends = theta - step
+    costs = what.cost(ends)
+    if newton and len(worse := np.flatnonzero(~(costs < old))):
+        rest = what.part(worse)
+        step, other, _ = _step(rest, theta[worse], damping[worse], newton=False)
+        ends[worse] = theta[worse] - step
+        costs[worse] = rest.cost(ends[worse])
+        promise[worse] = np.maximum(promise[worse], other)
+    return ends, costs, promise
+
+
+def _step(what: Descent, theta: Array, damping: Array, *, newton: bool) -> tuple[Array, Array, bool]:
+    """A damped step, the decrease that it promises, and whether it is Newton's: the model has second derivatives."""
+    import numpy as np
+
+    parts = what.model.parts(theta)
+    r = parts.value - what.y
+    size = np.abs(r)
+    psi = what.weights * np.clip(r, -what.delta, what.delta)
     gradient = parts.pull(psi)
-    steady = parts.gram(weights * np.minimum(1.0, delta / np.maximum(np.abs(r), FLOOR)))
-    scale = np.einsum("rpp->rp", steady)
+    second = parts.hessian(what.weights * (size <= what.delta), psi) if newton else None
+    newton = second is not None
+    if second is None:
+        second = parts.gram(what.weights * np.minimum(1.0, what.delta / np.maximum(size, FLOOR)))
+    scale = np.abs(np.einsum("rpp->rp", second))
     ridge = np.eye(theta.shape[1]) * (damping[:, None] * scale + FLOOR)[:, None, :]
-    systems = [steady + ridge]
-    if (curve := parts.curve(psi)) is not None:
-        systems.append(parts.gram(weights * near) + curve + ridge)
-    steps = [_solve(H, gradient, scale, held) for H in systems]
-    return steps, np.max([np.abs((gradient * step).sum(axis=1)) for step in steps], axis=0)
+    step = _solve(second + ridge, gradient, scale, what.held)
+    return step, np.abs((gradient * step).sum(axis=1)), newton
 
 
 def _solve(H: Array, gradient: Array, scale: Array, held: Flags | None) -> Array:
-    """H⁻¹ g in units where the diagonal of the Gauss-Newton matrix is 1; held parameters do not move."""
+    """H⁻¹ g in units where the diagonal of the matrix is 1 or -1; held parameters do not move."""
     import numpy as np
 
     unit = 1 / np.sqrt(np.maximum(scale, FLOOR))
@@ -139,17 +186,4 @@ def _solve(H: Array, gradient: Array, scale: Array, held: Flags | None) -> Array
     try:
         return np.linalg.solve(system, b[..., None])[..., 0] * unit
     except np.linalg.LinAlgError:  # one singular system in the batch
-        return np.linalg.solve(system + 1e-9 * np.eye(b.shape[1]), b[..., None])[..., 0] * unit
-
-
-def _best(
-    model: Model, y: Array, theta: Array, weights: Array, delta: float, steps: list[Array]
-) -> tuple[Array, Array]:
-    """The cheaper of the two steps for each vector: Newton's may climb, far from the optimum."""
-    import numpy as np
-
-    ends = [theta - step for step in steps]
-    costs = np.stack([cost(model.value(end), y, weights, delta) for end in ends])
-    chosen = costs.argmin(axis=0)
-    rows = np.arange(len(theta))
-    return costs[chosen, rows], np.stack(ends)[chosen, rows]
+        return (np.linalg.pinv(system, rcond=1e-12, hermitian=True) @ b[..., None])[..., 0] * unit

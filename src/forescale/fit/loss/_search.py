@@ -86,7 +86,10 @@ def _chunks(a: Array, step: int) -> list[Array]:
 
 
 def _edges(form: Form, theta: Array) -> tuple[str, ...]:
-    made = form.constants(theta[None])
+    import numpy as np
+
+    with np.errstate(all="ignore"):
+        made = form.constants(theta[None])
     found: list[str] = []
     for i, name in enumerate(form.grid_names):
         if name in made and name not in ("E", "c"):

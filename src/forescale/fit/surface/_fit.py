@@ -55,7 +55,7 @@ class Slopes:
         made[:, at, at] += v[:, n:] * self.priors**2
         return made
 
-    def curve(self, v: Array) -> None:
+    def hessian(self, v: Array, w: Array) -> None:
         """The second derivatives are left out: Gauss and Newton's step converges in some ten rounds."""
 
 
