@@ -138,7 +138,15 @@ def test_sparse_t5_beats_the_published_objective(sparse_t5: Columns) -> None:
     assert fit.spread["b_D"][1] > 2 * fit.spread["b_D"][0]
     assert any("badly identified" in w and "b_D" in w for w in fit.warnings)
     assert fit.extrapolation is not None
-    assert fit.extrapolation.bias_low <= fit.extrapolation.bias <= fit.extrapolation.bias_high
+    held = fit.extrapolation
+    assert held.bias_low <= held.bias <= held.bias_high
+    # Each set of constants that fits the cheaper runs nearly as well says for itself how it does on the others.
+    assert len(held.each) > 10
+    assert [each.objective for each in held.each] == sorted(each.objective for each in held.each)
+    assert held.each[-1].objective <= 1.05 * held.each[0].objective * (1 + 1e-9)
+    assert held.each[0].bias == pytest.approx(held.bias, abs=1e-6)
+    assert {e.bias for e in held.each} >= {held.bias_low, held.bias_high}
+    assert set(held.to_json()["each"][0]) == {"constants", "objective", "bias", "rms"}
 
 
 def test_sparse_vit_reaches_the_published_optimum(sparse_vit: Columns) -> None:

@@ -31,10 +31,17 @@ class Parameter:
 
 @dataclass(frozen=True, kw_only=True)
 class Optimum:
-    """A local optimum of the fit: its constants and mean Huber loss."""
+    """Constants and their mean Huber loss; `bias` and `rms` where they were held against runs left out."""
 
     constants: Mapping[str, float]
     objective: float
+    bias: float | None = None
+    rms: float | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """In plain JSON types, without what was not measured."""
+        held = {"bias": self.bias, "rms": self.rms} if self.bias is not None else {}
+        return {"constants": {n: _finite(v) for n, v in self.constants.items()}, "objective": self.objective, **held}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,8 +49,8 @@ class Extrapolation:
     """How the law, fitted to the cheaper runs alone, predicts the most expensive ones.
 
     `bias` and `rms` are of ln(predicted / measured) over the `held_out` runs, which reach `factor` times the compute of
-    the dearest run fitted. `bias_low` and `bias_high` span the parameters within 5 % of that fit's objective: where they
-    differ much, the lowest objective alone misleads.
+    the dearest run fitted. `each` is the same for the sets of constants within 5 % of that fit's objective, best first,
+    and `bias_low` and `bias_high` span them: where they differ much, the lowest objective alone misleads.
     """
 
     bias: float
@@ -52,10 +59,12 @@ class Extrapolation:
     bias_high: float
     held_out: int
     factor: float
+    each: tuple[Optimum, ...] = ()
 
-    def to_json(self) -> dict[str, float]:
-        """The numbers by name."""
-        return {k: getattr(self, k) for k in ("bias", "rms", "bias_low", "bias_high", "held_out", "factor")}
+    def to_json(self) -> dict[str, Any]:
+        """The numbers by name, and those of each set of constants."""
+        numbers = {k: getattr(self, k) for k in ("bias", "rms", "bias_low", "bias_high", "held_out", "factor")}
+        return {**numbers, "each": [optimum.to_json() for optimum in self.each]}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -97,10 +106,7 @@ class LossFit:
             "objective": self.objective,
             "rms": self.rms,
             "spread": {name: [_finite(v) for v in ends] for name, ends in self.spread.items()},
-            "optima": [
-                {"constants": {n: _finite(v) for n, v in o.constants.items()}, "objective": o.objective}
-                for o in self.optima
-            ],
+            "optima": [optimum.to_json() for optimum in self.optima],
             "extrapolation": None if self.extrapolation is None else self.extrapolation.to_json(),
             "warnings": list(self.warnings),
         }

@@ -238,22 +238,33 @@ def _extrapolate(
     form = make_form(family, part.x, part.loss, raw=raw)
     y = part.loss if raw else np.log(part.loss)
     found = search(form, y, delta)
-    near = np.concatenate([found.theta[None], near_equal(form, y, found, delta)[0]])
-    made: dict[str, Any] = {name: v[:, None] for name, v in _table(form, near).items()}
+    vectors, scores = near_equal(form, y, found, delta)  # the best first
+    table = _table(form, vectors)
+    made: dict[str, Any] = {name: v[:, None] for name, v in table.items()}
     with np.errstate(all="ignore"):  # constants that fit as well may be anything elsewhere
         predicted: Array = FAMILIES[family].evaluate(made, {}, rest.x)
         errors = _log_ratio(predicted, rest.loss)
     if not np.isfinite(errors[0]).all():
         return None, ("fitted to the cheaper runs, the law has no value at the most expensive ones",)
-    errors = errors[np.isfinite(errors).all(axis=1)]
-    bias = errors.mean(axis=1)
+    each = tuple(
+        Optimum(
+            constants={name: float(v[i]) for name, v in table.items()},
+            objective=float(scores[i]),
+            bias=float(errors[i].mean()),
+            rms=float(np.sqrt((errors[i] ** 2).mean())),
+        )
+        for i in np.argsort(scores, kind="stable")
+        if np.isfinite(errors[i]).all()
+    )
+    biases = [optimum.bias for optimum in each if optimum.bias is not None]
     return Extrapolation(
-        bias=float(bias[0]),
-        rms=float(np.sqrt((errors[:1] ** 2).mean())),
-        bias_low=float(bias.min()),
-        bias_high=float(bias.max()),
+        bias=float(errors[0].mean()),
+        rms=float(np.sqrt((errors[0] ** 2).mean())),
+        bias_low=min(biases),
+        bias_high=max(biases),
         held_out=len(dear),
         factor=float(rest.compute.max() / part.compute.max()),
+        each=each,
     ), ()
 
 
