@@ -2,7 +2,7 @@
 
 Beside it: published laws (a lab's own left out), a refit from those cells alone, published Step Law shifted by a constant.
 The largest third of a lab's cells (three at least) is never trained on. `one_percent` takes the cheapest cells that fit in
-1 % of the compute of the lab's whole sweep, full sweeps cut to twelve runs a cell. Then the time of `plan --runs` on 2,000 runs.
+1 % of the compute of the lab's whole sweep, full sweeps cut to nine runs a cell. Then the time of `plan --runs` on 2,000 runs.
 """
 
 from __future__ import annotations

@@ -41,7 +41,7 @@ ONE_AT_A_TIME = 12  # runs, below which a cell on both axes is a cross
 FIXED_BATCH = np.log(2e6)  # Lingle's large run: its batch was given
 LOWEST_BATCH = np.log(2**15 + 1)  # the end of Lingle's grid
 LANDSCAPE = landscapes()["step-law"]
-THIN = tuple((u, v) for u in (-1.5, -0.5, 0.5, 1.5) for v in (-1.5, 0.0, 1.5))  # octaves: a sweep of twelve runs
+THIN = tuple((u, v) for v in (-1.5, 0.0, 1.5) for u in (-1.5, 0.0, 1.5))  # octaves: three rates at three batches
 
 
 def labs() -> list[LabCells]:
@@ -137,7 +137,7 @@ def _observed(e: Evidence) -> tuple[Array, tuple[int, ...]]:
 
 
 def thinned(e: Evidence, belief: Belief) -> Evidence:
-    """A full sweep cut to the runs nearest to a design of twelve around the predicted optimum."""
+    """A full sweep cut to the runs nearest to a design of nine around the predicted optimum."""
     cell = e.cell
     if e.kind == "optimum" or len(cell.points) <= len(THIN) or not all(cell.spread):
         return e

@@ -73,8 +73,8 @@ def test_groups_take_the_files_own_name_of_a_column(run: Any, runs: Path) -> Non
         (("--isoflop", "--picture", "a.jpg"), "a picture is a .png, .svg or .pdf file"),
         (("--isoflop", "--out", "law.json"), "must end in .toml"),
         (("--isoflop", "--bootstraps", "1"), "at least 2 bootstraps"),
-        (("--picture", "a.png"), "without --loss-law or --isoflop fit takes no --picture"),
-        (("--groups", "params"), "without --loss-law or --isoflop fit takes no --groups"),
+        (("--picture", "a.png"), "the published prior takes no --picture"),
+        (("--groups", "params"), "the published prior takes no --groups"),
         (("--loss-law", "chinchilla", "--picture", "a.png"), "--loss-law takes no --picture"),
     ],
 )

@@ -28,6 +28,7 @@ BEYOND = 6 * OCTAVE  # how far the grid goes on from the runs
 NOISE = 0.0015  # of ln loss: residuals around a quadratic in a cell are 0.10 to 0.17 % (facts: hp-laws.md 2.4)
 MISSHAPEN = 0.4  # how far, as a share of a run's gap, a cell's valley may be from the landscape's shape
 MOST_RUNS = 20  # the best runs of a cell, which count: farther out the errors of the landscape's shape add up
+SOLVED_FOR = 4  # by a cell's runs: the optimum, the lowest loss and the steepness
 STEEPNESS_SD = 0.5  # of the logarithm of a cell's gaps over the landscape's
 STEEPNESS = (-1.0, -0.6, -0.3, 0.0, 0.3, 0.6, 1.0)  # where that logarithm is summed over
 DIVERGES = (2.5, 0.75)  # octaves above the best rate where half of the runs diverge, and their spread (facts 2.4)
@@ -103,8 +104,10 @@ def _of_losses(points: Array, log_loss: Array, landscape: Landscape, rates: Arra
     squares = np.tensordot(weights, model * model, 1) - total * mean**2
     logs = np.array(STEEPNESS)[:, None, None]
     steepness = np.exp(logs)
-    terms = steepness * together - 0.5 * steepness**2 * squares - 0.5 * (logs / STEEPNESS_SD) ** 2
-    return np.logaddexp.reduce(terms, axis=0)
+    missed = weights @ off**2 - 2 * steepness * together + steepness**2 * squares
+    spare = len(gap) - SOLVED_FOR
+    scatter = max(1.0, float(missed.min()) / spare) if spare > 0 else 1.0  # runs may be noisier than usual
+    return np.logaddexp.reduce(-0.5 * missed / scatter - 0.5 * (logs / STEEPNESS_SD) ** 2, axis=0)
 
 
 def _of_diverged(points: Array, rates: Array, batches: Array) -> Array:
