@@ -1,4 +1,4 @@
-"""Step Law's authors' own tool on a sweep, run by bench_step_law.py in the tool's folder: times and coefficients as JSON.
+"""Step Law's authors' own tool on a sweep, run by peer_step_law.py in the tool's folder: times and coefficients as JSON.
 
 Imports what the checkout holds and calls the functions that its own whole fit calls, in the same order with the same seed;
 nothing of the checkout is changed. `draws` are its resamples, as counts of points, drawn once more from the same seed.

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from forescale.errors import ForescaleError as ForescaleError
     from forescale.fit import fit_law as fit_law
     from forescale.fit import score as score
+    from forescale.fit.calibrate import calibrate as calibrate
+    from forescale.fit.calibrate import suggest as suggest
     from forescale.fit.surface import Surface as Surface
     from forescale.fit.surface import fit_surface as fit_surface
     from forescale.fit.surface import load_surface as load_surface
@@ -45,6 +47,7 @@ _HOMES = {
     "Surface": "forescale.fit.surface",
     "Value": "forescale.recipe",
     "Workload": "forescale.workload",
+    "calibrate": "forescale.fit.calibrate",
     "export": "forescale.plan.export",
     "fit_law": "forescale.fit",
     "fit_surface": "forescale.fit.surface",
@@ -55,6 +58,7 @@ _HOMES = {
     "read_runs": "forescale.runs",
     "save_law": "forescale.laws",
     "score": "forescale.fit",
+    "suggest": "forescale.fit.calibrate",
 }
 
 __all__ = [
@@ -69,6 +73,7 @@ __all__ = [
     "Surface",
     "Value",
     "Workload",
+    "calibrate",
     "export",
     "fit_law",
     "fit_surface",
@@ -79,6 +84,7 @@ __all__ = [
     "read_runs",
     "save_law",
     "score",
+    "suggest",
 ]
 
 

@@ -77,3 +77,30 @@ def test_frontier() -> None:
         assert all(not c["sizes_under_20_that_are_not"] for c in measured["equal_weight"][time].values())
     assert results("frontier")["compute_over_peer_minus_1"]["most"] < 1e-3
     assert results("frontier")["cpu_seconds"]["process"] < 1
+
+
+@pytest.mark.parametrize(
+    ("row", "stage"),
+    [
+        ("none: the prior", "0 cells"),
+        ("its 3 cheapest cells", "3 cells"),
+        ("its 6 cheapest cells", "6 cells"),
+        ("its 10 cheapest cells", "10 cells"),
+        ("what 1 % of its compute buys", "one_percent"),
+    ],
+)
+def test_calibration(row: str, stage: str) -> None:
+    means = results("calibration")["means"]
+    found = means["calibrated"][stage]
+    shift = "" if found["constant_shift"] is None else f" {found['constant_shift']:.3f}"
+    assert f"| {row} | {found['gap']:.3f} |{shift} | {100 * found['coverage']:.0f} % |" in README
+
+
+def test_calibration_beside_published_laws() -> None:
+    means = results("calibration")["means"]
+    published = means["published"]
+    assert min(published, key=published.get) == "lingle"
+    text = " ".join(README.split())
+    assert f"Lingle's, has {published['lingle']:.3f}; Step Law {published['step-law']:.3f}" in text
+    assert means["calibrated"]["6 cells"]["gap"] < means["best_published"] / 2
+    assert results("calibration")["plan_runs_seconds"]["cpu_seconds"] < 2

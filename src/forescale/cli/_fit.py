@@ -48,7 +48,7 @@ def fit(
     picture: OptionalFile = None,
     report: OptionalFile = None,
     over: str = "cells",
-    bootstraps: int = BOOTSTRAPS,
+    bootstraps: OptionalWhole = None,
     columns: str | None = None,
     set: str | None = None,  # noqa: A002  # the option's name
     seq_len: OptionalWhole = None,
@@ -98,7 +98,7 @@ def fit(
         Without a prior: what the bootstrap resamples: cells, or points as Step Law's authors do (the intervals are then
         too narrow).
     bootstraps
-        Resamples for the intervals; the published prior needs none.
+        Resamples for the intervals (default 1000); the published prior needs none.
     columns
         Our name = your column, where the names are not recognised: learning_rate=lr,tokens=D.
     set
@@ -115,7 +115,7 @@ def fit(
         "prior": prior is not None,
         "protocol": protocol != "auto",
         "over": over != "cells",
-        "bootstraps": bootstraps != BOOTSTRAPS,
+        "bootstraps": bootstraps is not None,
         "seed": seed != 0,
         "seq_len": seq_len is not None,
         "loss_law": loss_law is not None,
@@ -124,6 +124,7 @@ def fit(
         "report": report is not None,
     }
     mode = _mode(prior, given, isoflop=isoflop, surface=surface)
+    resamples = BOOTSTRAPS if bootstraps is None else bootstraps
     _check_files(runs, out, report, picture)
     if mode == "isoflop":
         from forescale.cli._fit_isoflop import fit_isoflop
@@ -136,7 +137,7 @@ def fit(
             out=out,
             picture=picture,
             groups=groups,
-            bootstraps=bootstraps,
+            bootstraps=resamples,
             seed=seed,
             columns=columns,
             constants=set,
@@ -153,7 +154,7 @@ def fit(
             out=out,
             report=report,
             groups=groups,
-            bootstraps=bootstraps,
+            bootstraps=resamples,
             seed=seed,
             columns=columns,
             constants=set,
@@ -170,7 +171,7 @@ def fit(
         elif mode == "alone":
             from forescale.cli._fit_alone import fit_alone
 
-            options = {"protocol": protocol, "over": over, "bootstraps": bootstraps, "seed": seed}
+            options = {"protocol": protocol, "over": over, "bootstraps": resamples, "seed": seed}
             fit_alone(table, json=json, out=out, report=report, **options)
         else:
             from forescale.cli._fit_prior import fit_prior

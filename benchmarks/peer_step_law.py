@@ -1,6 +1,6 @@
 """Step Law's fit with 1,000 bootstraps against its authors' whole tool, in turn on one machine.
 
-    python benchmarks/bench_step_law.py CHECKOUT [PYTHON]
+    python benchmarks/peer_step_law.py CHECKOUT [PYTHON]
 
 CHECKOUT is a clone of github.com/step-law/steplaw at the commit below, PYTHON an interpreter with the packages of its
 requirements.txt (default: this one). Both do the same job on the same table: read it, take the runs within 0.25 % of
