@@ -9,7 +9,7 @@ from forescale.plots._parts import BLUE, SMALL, VERMILION, log_axis, new_axes, w
 from forescale.quantities import humanize
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from matplotlib.axes import Axes
 
@@ -40,15 +40,6 @@ def slope_chart(readings: Sequence[LawReading], quantity: str, variable: str, ax
     drawn.axvline(0, color="#b0b0b0", linewidth=0.8, zorder=1)
     drawn.locator_params(axis="x", nbins=6)
     drawn.set_xlabel(f"exponent of {SYMBOLS[variable]} in the {NAMES[quantity].partition(' (')[0]}", fontsize=SMALL)
-    return drawn
-
-
-def coefficient_chart(rows: Mapping[str, Estimate], own: str, label: str, axes: Axes | None = None) -> Axes:
-    """One coefficient as several sources have it, with 80 % intervals; the row named `own` stands out."""
-    drawn: Any = _axes(axes, len(rows))
-    _draw(drawn, [(name, estimate, name == own) for name, estimate in rows.items()])
-    drawn.locator_params(axis="x", nbins=6)
-    drawn.set_xlabel(label, fontsize=SMALL, parse_math=False)
     return drawn
 
 
