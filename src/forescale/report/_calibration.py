@@ -36,7 +36,7 @@ KINDS = {
     "one batch": "a sweep of learning rates at one batch",
     "one rate": "a sweep of batches at one learning rate",
     "best known": "a setting thought good",
-    "diverged": "that the best rate is lower",
+    "diverged": "rates above the best",
 }
 
 

@@ -178,9 +178,15 @@ def residual_figures(cells: Sequence[CellEvidence], quantities: Sequence[str]) -
     for quantity in quantities:
         axis = list(QUANTITIES).index(quantity)
         if swept := [cell for cell in cells if cell.cell.spread[axis]]:
-            for variable in ("params", "tokens"):
+            for variable in _varying(swept):
                 alt = f"The law's {QUANTITIES[quantity]} over the measured optimum, in octaves, against {variable}."
                 yield figure(residual_chart(swept, quantity, variable), f"residual-{quantity}-{variable}", alt)
+
+
+def _varying(cells: Sequence[CellEvidence]) -> list[str]:
+    """What to draw residuals against: what differs between the cells, the parameters where nothing does."""
+    varying = [name for name in ("params", "tokens") if len({getattr(c.cell, name) for c in cells}) > 1]
+    return varying or ["params"]
 
 
 def condition_tables(law: Law, origin: Sequence[tuple[str, str]]) -> Iterator[Table]:

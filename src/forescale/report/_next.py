@@ -27,8 +27,8 @@ def what_next(runs: Runs, found: Calibration) -> dict[str, Any]:
     return {
         "refused": "",
         "made": made,
-        "budget": number(made.budget, "{:.3g}"),
-        "compute": number(made.compute, "{:.3g}"),
+        "budget": number(made.budget),
+        "compute": number(made.compute),
         "share": number(100 * made.compute / found.at.compute, "{:.2g}"),
         "gaps": [percent(100 * each.loss_gap) for each in (made.before, made.after)],
         "cells": _cells(made),
@@ -63,12 +63,12 @@ def _runs(made: Suggestion) -> Table:
     rows: list[Row] = [
         (
             f"{i}",
-            *(count(value) for value in (run.params, run.active_params, run.tokens)),
+            cell_name(run),
             number(run.learning_rate, "{:.3g}"),
             count(run.batch_tokens),
             number(run.compute),
         )
         for i, run in enumerate(made.runs, 1)
     ]
-    head = ("run", "parameters", "active", "tokens", "learning rate", "batch (tokens)", "compute (FLOPs)")
+    head = ("run", "cell", "learning rate", "batch (tokens)", "compute (FLOPs)")
     return Table(caption="The runs of these cells, in that order.", head=head, rows=rows)

@@ -77,7 +77,7 @@ def references(prior: Belief, cells: Sequence[Evidence]) -> tuple[Score, ...]:
         published = law(name)
         gaps, missing = law_gaps(scored, published)
         if gaps:
-            found.append(Score(name=f"{name}, as published", title=published.title, gaps=gaps, missing=missing, fitted_on=published.fitted_on))
+            found.append(Score(name=f"{name}, as published", title=published.title, gaps=gaps, missing=missing))
     rate, batch = best_constant(scored)
     return (*found, constant_score(scored, rate, batch, "the best constant setting in hindsight"))
 
