@@ -92,7 +92,7 @@ def test_coefficients_are_the_calibrations(page: Page, found: Calibration) -> No
     assert page.table("Coefficients before and after").values[1:] == wanted
 
 
-def test_every_cell_says_what_it_was_read_as(page: Page, runs: Runs, found: Calibration) -> None:
+def test_every_cell_says_what_it_was_read_as(page: Page, runs: Runs) -> None:
     table = page.table("Every cell of the runs")
     read_as = [row[-1] for row in table.rows[1:]]
     assert read_as.count("a sweep of both") == 6
@@ -222,6 +222,7 @@ def test_other_runs_than_the_calibrations_are_refused(found: Calibration) -> Non
         calibration_report(read_runs(planted((1e8,))), found)
 
 
+@pytest.mark.slow
 def test_the_dense_sweep_on_a_page(data: Path) -> None:
     runs = read_runs(data / "step-law/dense_lr_bs_loss.csv", seq_len=2048)
     html = calibration_report(runs, calibrate(runs))

@@ -220,9 +220,9 @@ def test_other_runs_than_the_fits_are_refused(fitted: FittedLaw, loss_fit: LossF
     with pytest.raises(ForescaleError, match="give the runs that the law was fitted to"):
         evidence(other, fitted)
     columns = {
-        "params": [1e8, 2e8, 3e8, 4e8, 5e8],
-        "tokens": [2e9, 3e9, 4e9, 6e9, 5e9],
-        "loss": [3.1, 3, 2.9, 2.8, 2.7],
+        "params": [1e8, 2e8, 3e8, 4e8, 5e8, 6e8],
+        "tokens": [2e9, 3e9, 4e9, 6e9, 5e9, 9e9],
+        "loss": [3.1, 3, 2.9, 2.8, 2.7, 2.65],
     }
     with pytest.raises(ForescaleError, match="give the runs that the law was fitted to"):
         loss_evidence(columns, loss_fit)
