@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +51,27 @@ def test_the_page_names_the_law_file_and_standard_output_stays_json(run: Any, sw
     assert "sweep.csv" in html
 
 
+def test_a_calibration_has_a_page_even_on_one_cell(run: Any, tmp_path: Path) -> None:
+    sweep, page, law = tmp_path / "it's one.csv", tmp_path / "report.html", tmp_path / "mine.toml"
+    planted((1e8,), (20.0,)).rename({"learning_rate": "step size", "batch_tokens": "B"}).write_csv(sweep)
+    columns = ("--columns", "learning_rate=step size,batch_tokens=B")
+    code, out, err = run("fit", sweep, *columns, "--json", "--out", law, "--report", page)
+    assert (code, json.loads(out)["cells"]) == (0, 1)
+    assert err.splitlines() == [f"forescale: wrote {law}", f"forescale: wrote {page}"]
+    commands = unescape(page.read_text(encoding="utf-8").rpartition('aria-label="Commands">')[2].partition("</pre>")[0])
+    from_law, from_runs, further = (shlex.split(line)[1:] for line in commands.splitlines())
+    assert from_law[:5] == ["plan", "--params", "1B", "--tokens", "20B"]  # ten times the cell's
+    # What the page says to type runs: both plans choose alike, and the suggested runs go to a file.
+    at = [str(sweep) if word == sweep.name else word for word in (*from_runs, "--json")]
+    (_, by_law, _), (_, by_runs, _) = run(*from_law, "--json"), run(*at)
+    by_law, by_runs = (json.loads(text)["values"] for text in (by_law, by_runs))
+    for name in ("learning_rate", "batch_tokens"):
+        assert by_law[name]["value"] == pytest.approx(by_runs[name]["value"], rel=0.01)
+    told = {sweep.name: str(sweep), "next.csv": str(tmp_path / "next.csv")}
+    assert run(*(told.get(word, word) for word in further))[0] == 0
+    assert (tmp_path / "next.csv").read_text().count("\n") > 3
+
+
 def test_a_loss_law_has_a_page_too(run: Any, data: Path, tmp_path: Path) -> None:
     runs = data / "epoch-chinchilla" / "svg_extracted_data.csv"
     columns = ("--columns", "params=Model Size,compute=Training FLOP")
@@ -87,7 +110,7 @@ def test_bad_destinations_are_refused_before_any_work(
 def test_no_page_where_the_fit_fails(run: Any, tmp_path: Path) -> None:
     sweep = tmp_path / "one.csv"
     planted((1e8,), (20.0,)).write_csv(sweep)
-    code, _, err = run("fit", sweep, "--report", tmp_path / "report.html")
+    code, _, err = run("fit", sweep, "--prior", "none", "--report", tmp_path / "report.html")
     assert code == 2
     assert "one cell" in err
     assert not (tmp_path / "report.html").exists()

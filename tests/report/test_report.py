@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
@@ -12,9 +12,10 @@ import pytest
 
 from forescale.errors import ForescaleError
 from forescale.fit import FittedLaw, evidence, fit_law
+from forescale.fit.calibrate import calibrate
 from forescale.fit.loss import LossFit, fit_loss_law, loss_evidence
 from forescale.laws import law
-from forescale.report import Calibration, fit_report, loss_report
+from forescale.report import calibration_report, fit_report, loss_report
 from forescale.runs import Runs, read_runs
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -26,26 +27,6 @@ from page import Page
 LOADS = ("src", "srcset", "data", "poster", "action", "background", "xlink:href")
 HOSTILE = "<script>alert('x')</script>&\"$_^{}.csv"
 QUICK = 50  # bootstraps
-
-
-@dataclass(frozen=True)
-class Suggested:
-    params: float = 1.5e8
-    tokens: float = 3e9
-    learning_rate: float = 2e-3
-    batch_tokens: float = 2.0**18
-    compute: float = 2.7e18
-    reason: str = "it pins <b>D</b>"
-
-
-@dataclass(frozen=True)
-class Three:
-    value: float
-    low: float
-    high: float
-
-
-BEFORE = {"learning_rate": {"params": Three(-0.5, -0.8, -0.2), "tokens": Three(0.2, 0.1, 0.3)}}
 
 
 @pytest.fixture(scope="module")
@@ -89,9 +70,7 @@ def hostile(planted_runs: Runs, fitted: FittedLaw) -> Page:
         notes=(HOSTILE,),
         runs={**fitted.runs, "source": HOSTILE},
     )
-    calibration = Calibration(prior=BEFORE, posterior=fitted.coefficients, labs={HOSTILE: BEFORE}, note=HOSTILE)
-    suggestions = [Suggested(reason=HOSTILE)]
-    return Page(fit_report(runs, named, law_file="it's <b>.toml", suggestions=suggestions, calibration=calibration))
+    return Page(fit_report(runs, named, law_file="it's <b>.toml"))
 
 
 @pytest.fixture(scope="module")
@@ -110,10 +89,15 @@ def loss_fit(loss_runs: Runs) -> LossFit:
     return fit_loss_law(loss_runs, "chinchilla", bootstraps=QUICK)
 
 
-@pytest.fixture(scope="module", params=["fit", "loss"])
+@pytest.fixture(scope="module")
+def calibration_html(planted_runs: Runs) -> str:
+    return calibration_report(planted_runs, calibrate(planted_runs))
+
+
+@pytest.fixture(scope="module", params=["html", "loss_html", "calibration_html"])
 def either(request: pytest.FixtureRequest) -> str:
     """The text of each kind of page."""
-    return request.getfixturevalue({"fit": "html", "loss": "loss_html"}[request.param])
+    return request.getfixturevalue(request.param)
 
 
 def test_a_page_is_well_formed(either: str) -> None:
@@ -215,21 +199,8 @@ def test_what_comes_from_the_user_is_escaped(hostile: Page) -> None:
     assert hostile.count("script") == 0
     assert hostile.count("b") == 0
     text = "".join(hostile.text)
-    assert text.count(HOSTILE) >= 12
+    assert text.count(HOSTILE) >= 8
     assert "--law 'it'\"'\"'s <b>.toml'" in text  # as a shell takes it
-
-
-def test_sections_for_what_to_run_next_and_calibration_are_there_when_asked(
-    page: Page, hostile: Page, fitted: FittedLaw
-) -> None:
-    assert not {"next", "calibration"} & set(page.attributes("id"))
-    assert {"next", "calibration"} <= set(hostile.attributes("id"))
-    assert hostile.table("Runs worth doing next").values[1] == [1.5e8, 3e9, 2e-3, 2.0**18, 2.7e18]
-    table = hostile.table("Coefficients before and after")
-    rows = {row[0]: values for row, values in zip(table.rows, table.values, strict=True)}
-    after = fitted.coefficients["learning_rate"]["params"]
-    assert rows["peak learning rate: exponent of N"] == [-0.5, -0.8, -0.2, after.value, after.low, after.high]
-    assert HOSTILE in [row[0] for row in hostile.table("Each lab's own coefficients").rows]
 
 
 def test_a_sweep_of_the_learning_rate_alone_has_no_batch() -> None:
@@ -239,9 +210,8 @@ def test_a_sweep_of_the_learning_rate_alone_has_no_batch() -> None:
     runs = read_runs(swept)
     own = fit_law(runs, bootstraps=QUICK)
     assert list(own.coefficients) == ["learning_rate"]
-    page = Page(fit_report(runs, own, suggestions=[]))
+    page = Page(fit_report(runs, own))
     assert not page.problems
-    assert "No run was suggested." in "".join(page.text)
     assert not any("batch" in name for name in page.table("The measured optimum of each cell").rows[0])
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from forescale.errors import ForescaleError
@@ -47,7 +47,7 @@ class CellEvidence:
 
     `optimum` is (learning rate, batch in tokens) at the lowest point of the smooth surface; `plateau` the learning
     rates and batches between which that surface is within 0.25 % of the lowest loss. `choice` is the law's, `held_out`
-    that of the law fitted without this cell, `published` that of published Step Law.
+    that of the law fitted (or the prior calibrated) without this cell, `published` that of published Step Law.
     """
 
     cell: Cell
@@ -127,10 +127,12 @@ def evidence(runs: Runs, fitted: FittedLaw) -> Evidence:
 def _coverage(runs: Runs, problem: Problem) -> Iterator[Coverage]:
     fitted = {_key(cell) for cell in problem.cells}
     for _, group in sorted(runs.frame.group_by("cell", maintain_order=True)):
-        yield _covered(group, fitted)
+        found = coverage_of(group)
+        yield found if _key(found) in fitted else replace(found, left_out=_why_left_out(found.settings))
 
 
-def _covered(group: Any, fitted: set[tuple[float, float, float]]) -> Coverage:
+def coverage_of(group: Any) -> Coverage:
+    """What the runs of one cell cover, nothing left out."""
     trained = group.filter(group["loss"].is_finite())
     seen = trained if trained.height else group
     params, active, tokens = (float(seen[c].median()) for c in ("params", "active_params", "tokens"))
@@ -145,7 +147,7 @@ def _covered(group: Any, fitted: set[tuple[float, float, float]]) -> Coverage:
         learning_rates=(float(group["learning_rate"].min()), float(group["learning_rate"].max())),
         batches=(float(group["batch_tokens"].min()), float(group["batch_tokens"].max())),
         lowest_loss=float(group["loss"].min()),
-        left_out="" if (params, active, tokens) in fitted else _why_left_out(settings),
+        left_out="",
     )
 
 
@@ -157,29 +159,32 @@ def _why_left_out(settings: int) -> str:
 
 def _cells(runs: Runs, problem: Problem, fitted: FittedLaw) -> Iterator[CellEvidence]:
     chosen, _ = law_gaps(problem.cells, fitted.law)
-    held_out = _by_cell(next(s for s in fitted.held_out if s.name == fitted.chosen).gaps)
-    published = _by_cell(fitted.references[0].gaps)
-    diverged = {(c.params, c.active_params, c.tokens): c.diverged for c in _coverage(runs, problem)}
+    held_out = next(s for s in fitted.held_out if s.name == fitted.chosen).gaps
+    published = fitted.references[0].gaps
+    diverged = {_key(c): c.diverged for c in _coverage(runs, problem)}
     for cell, choice in zip(problem.cells, chosen, strict=True):
-        terrain = cell.terrain()
-        yield CellEvidence(
-            cell=cell,
-            diverged=diverged[_key(cell)],
-            terrain=terrain,
-            optimum=cell.smooth_optimum(),
-            plateau=terrain.within(PLATEAU),
-            choice=choice,
-            held_out=held_out.get(_key(cell)),
-            published=published.get(_key(cell)),
-        )
+        yield cell_evidence(cell, diverged[_key(cell)], choice, held_out, published)
 
 
-def _key(at: Cell | CellGap) -> tuple[float, float, float]:
+def cell_evidence(
+    cell: Cell, diverged: int, choice: CellGap, held_out: Iterable[CellGap], published: Iterable[CellGap]
+) -> CellEvidence:
+    """A cell with the choice in it, and those in it among the gaps of many cells; its losses must be finite."""
+    terrain, here = cell.terrain(), _key(cell)
+    return CellEvidence(
+        cell=cell,
+        diverged=diverged,
+        terrain=terrain,
+        optimum=cell.smooth_optimum(),
+        plateau=terrain.within(PLATEAU),
+        choice=choice,
+        held_out=next((gap for gap in held_out if _key(gap) == here), None),
+        published=next((gap for gap in published if _key(gap) == here), None),
+    )
+
+
+def _key(at: Cell | CellGap | Coverage) -> tuple[float, float, float]:
     return at.params, at.active_params, at.tokens
-
-
-def _by_cell(gaps: Iterable[CellGap]) -> dict[tuple[float, float, float], CellGap]:
-    return {_key(gap): gap for gap in gaps}
 
 
 def _published(problem: Problem, rivals: Sequence[Law]) -> tuple[Score, ...]:

@@ -1,6 +1,6 @@
 """Pictures of laws, plans, frontiers, scores, surfaces, iso-FLOP sets and fits; they hold no logic."""
 
-from forescale.plots._coefficients import coefficient_chart as coefficient_chart
+from forescale.plots._caution import caution_chart as caution_chart
 from forescale.plots._coefficients import slope_chart as slope_chart
 from forescale.plots._coefficients import value_chart as value_chart
 from forescale.plots._coverage import coverage_map as coverage_map
@@ -20,13 +20,15 @@ from forescale.plots._save import inline_svg as inline_svg
 from forescale.plots._save import picture_bytes as picture_bytes
 from forescale.plots._save import picture_format as picture_format
 from forescale.plots._save import save as save
+from forescale.plots._scores import calibration_chart as calibration_chart
 from forescale.plots._scores import held_out_chart as held_out_chart
 from forescale.plots._scores import score_chart as score_chart
 from forescale.plots._surface import surface_map as surface_map
 from forescale.plots._terminal import law_curve as law_curve
 
 __all__ = [
-    "coefficient_chart",
+    "calibration_chart",
+    "caution_chart",
     "coverage_map",
     "frontier_figure",
     "frontier_map",

@@ -9,7 +9,7 @@ from forescale.plots._parts import BLUE, SMALL, VERMILION, log_axis, new_axes, w
 from forescale.quantities import humanize
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from matplotlib.axes import Axes
 
@@ -28,7 +28,7 @@ def value_chart(readings: Sequence[LawReading], quantity: str, middle: Workload,
     ends = [e for each in rows for e in _ends(each.value)]
     log_axis(drawn.xaxis, humanize if quantity == "batch_tokens" else "{:g}".format, widened(min(ends), max(ends), 1.3))
     where = f"N = {humanize(middle.params)}, D = {humanize(middle.tokens)}"
-    drawn.set_xlabel(f"{NAMES[quantity]} at {where}", fontsize=SMALL)
+    drawn.set_xlabel(f"{NAMES[quantity]} at {where}", fontsize=SMALL, loc="right")
     return drawn
 
 
@@ -39,16 +39,8 @@ def slope_chart(readings: Sequence[LawReading], quantity: str, variable: str, ax
     _draw(drawn, [(_name(each), each.slopes[variable], each.own) for each in rows])
     drawn.axvline(0, color="#b0b0b0", linewidth=0.8, zorder=1)
     drawn.locator_params(axis="x", nbins=6)
-    drawn.set_xlabel(f"exponent of {SYMBOLS[variable]} in the {NAMES[quantity].partition(' (')[0]}", fontsize=SMALL)
-    return drawn
-
-
-def coefficient_chart(rows: Mapping[str, Estimate], own: str, label: str, axes: Axes | None = None) -> Axes:
-    """One coefficient as several sources have it, with 80 % intervals; the row named `own` stands out."""
-    drawn: Any = _axes(axes, len(rows))
-    _draw(drawn, [(name, estimate, name == own) for name, estimate in rows.items()])
-    drawn.locator_params(axis="x", nbins=6)
-    drawn.set_xlabel(label, fontsize=SMALL, parse_math=False)
+    label = f"exponent of {SYMBOLS[variable]} in the {NAMES[quantity].partition(' (')[0]}"
+    drawn.set_xlabel(label, fontsize=SMALL, loc="right")
     return drawn
 
 

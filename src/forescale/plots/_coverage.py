@@ -18,9 +18,16 @@ MOST_LABELS = 40  # cells: beyond, numbers would cover each other
 SMALLEST, LARGEST = 120, 620  # square points, of any cell, and of the cell with the most runs
 
 
-def coverage_map(coverage: Sequence[Coverage], axes: Axes | None = None) -> Axes:
+def coverage_map(
+    coverage: Sequence[Coverage],
+    axes: Axes | None = None,
+    *,
+    counted: str = "a cell of the fit",
+    left_out: str = "left out of the fit",
+) -> Axes:
     """A circle for each cell over tokens and parameters, its area the number of runs; left-out cells are open.
 
+    `counted` and `left_out` are what the legend calls the two.
     Of experts, active parameters. The number of runs stands in the circle, below it that of diverged runs, unless there
     are more than 40 cells.
     """
@@ -29,8 +36,8 @@ def coverage_map(coverage: Sequence[Coverage], axes: Axes | None = None) -> Axes
     spans = [widened(min(v), max(v), 1.6) for v in ([c.tokens for c in coverage], [c.active_params for c in coverage])]
     log_axis(drawn.xaxis, humanize, spans[0], 8)
     log_axis(drawn.yaxis, humanize, spans[1], 8)
-    for left_out in (False, True):
-        _draw(drawn, [c for c in coverage if bool(c.left_out) is left_out], scale, left_out=left_out)
+    for is_out in (False, True):
+        _draw(drawn, [c for c in coverage if bool(c.left_out) is is_out], scale, left_out=is_out)
     if len(coverage) <= MOST_LABELS:
         _label(drawn, coverage)
     drawn.set_xlabel("tokens D", fontsize=SMALL + 1)
@@ -38,7 +45,7 @@ def coverage_map(coverage: Sequence[Coverage], axes: Axes | None = None) -> Axes
     drawn.set_ylabel("active parameters N_active" if experts else "parameters N (non-vocabulary)", fontsize=SMALL + 1)
     drawn.grid(color="#eeeeee", linewidth=0.7)
     drawn.set_axisbelow(True)
-    _draw_legend(drawn, coverage)
+    _draw_legend(drawn, coverage, counted, left_out)
     return drawn
 
 
@@ -60,14 +67,15 @@ def _label(axes: Any, cells: Sequence[Coverage]) -> None:
         axes.annotate(text, (c.tokens, c.active_params), (0, 0), textcoords="offset points", linespacing=1.0, **place)
 
 
-def _draw_legend(axes: Any, cells: Sequence[Coverage]) -> None:
+def _draw_legend(axes: Any, cells: Sequence[Coverage], counted: str, left_out: str) -> None:
     from matplotlib.lines import Line2D
 
     dot: dict[str, Any] = {"marker": "o", "linestyle": "none", "markersize": 9}
     numbers = ": its runs, less those that diverged" if len(cells) <= MOST_LABELS else "; area: number of runs"
+    looks = [(counted + numbers, {"markerfacecolor": "#9ecae8", "markeredgecolor": BLUE}, False)]
+    looks += [(left_out, {"markerfacecolor": "none", "markeredgecolor": GREY}, True)]
+    there = {bool(c.left_out) for c in cells}
     entries: list[tuple[Any, str]] = [
-        (Line2D([], [], markerfacecolor="#9ecae8", markeredgecolor=BLUE, **dot), f"a cell of the fit{numbers}")
+        (Line2D([], [], **look, **dot), text) for text, look, is_out in looks if is_out in there
     ]
-    if any(c.left_out for c in cells):
-        entries.append((Line2D([], [], markerfacecolor="none", markeredgecolor=GREY, **dot), "left out of the fit"))
     legend_below(axes, entries, 0.45)

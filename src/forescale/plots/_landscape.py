@@ -22,6 +22,7 @@ STYLES = ("solid", "dashed", "dotted")
 MARGIN, BEYOND = 1.25, 4.0  # factors: the frame around the sweep, and how far it stretches for a choice beyond
 WIDTH, HEIGHT = 3.3, 2.75  # inches of a panel
 FRAME = (0.76, 0.46, 0.2, 0.4)  # and of what stands around its axes
+HIGHEST = 6.0  # per cent: where the axis of a curve ends
 SIGNS: Any = {
     "optimum": {"marker": "o", "markersize": 8.5, "markerfacecolor": "none", "markeredgecolor": INK, "markeredgewidth": 1.6},
     "choice": {"marker": "*", "markersize": 13, "markerfacecolor": VERMILION, "markeredgecolor": INK, "markeredgewidth": 0.7},
@@ -150,7 +151,7 @@ def _draw_line(axes: Any, cell: CellEvidence) -> None:
     axes.plot(seen, percent, **(RUN | {"markersize": 6}))
     order = np.asarray(np.argsort(curve))
     interpolate: Any = np.interp
-    top = min(max(4.0, 1.1 * float(percent.max())), 12.0)
+    top = min(max(2.0, 1.1 * float(percent.max())), HIGHEST)
     xs, ys = np.log(curve[order]), 100 * terrain.loss_gap[0][order]
     for sign, choice in chosen.items():
         place = _clip(choice[along], span)

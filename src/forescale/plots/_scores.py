@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from forescale.fit import FittedLaw, Score, Scores
+    from forescale.fit.calibrate import Calibration
 
     Row = tuple[float, Score, str]  # its height, what it shows, its colour
 
@@ -43,17 +44,33 @@ def held_out_chart(fitted: FittedLaw, axes: Axes | None = None) -> Axes:
     The choice between protocols, published Step Law and the best constant setting in hindsight come below.
     """
     choice = () if fitted.choice is None else (fitted.choice,)
-    shown = [[s for s in group if s.gaps] for group in (fitted.held_out, choice, fitted.references)]
-    rows = _rows(zip(shown, (BLUE, GREEN, VERMILION), strict=True))
+    groups = (
+        (fitted.held_out, BLUE, "a protocol, one cell left out (> chosen)"),
+        (choice, GREEN, "the choice between protocols, likewise"),
+        (fitted.references, VERMILION, "published, or in hindsight"),
+    )
+    return _linear_chart(groups, fitted.chosen, axes)
+
+
+def calibration_chart(found: Calibration, axes: Axes | None = None) -> Axes:
+    """The loss gap (per cent, linear reading) in every cell: of the law calibrated without it, on top, and of others."""
+    groups = (
+        (found.held_out[:1], BLUE, "calibrated, one cell left out"),
+        (found.held_out[1:], GREEN, "fitted to the runs alone, likewise"),
+        (found.references, VERMILION, "published, or in hindsight"),
+    )
+    return _linear_chart(groups, "calibrated", axes)
+
+
+def _linear_chart(groups: Iterable[tuple[Sequence[Score], str, str]], chosen: str, axes: Axes | None) -> Axes:
+    """Groups of scores with colour and legend; the chosen one is marked."""
+    shown = [([s for s in group if s.gaps], color, text) for group, color, text in groups]
+    rows = _rows((members, color) for members, color, _ in shown if members)
     drawn: Any = new_axes(7.8, ROW * len(rows) + FRAME - 0.3) if axes is None else axes
     _draw_rows(drawn, rows, "linear", ())
-    names = [f"> {_name(s)}" if s.name == fitted.chosen else _name(s) for _, s, _ in rows]
+    names = [f"> {_name(s)}" if s.name == chosen else _name(s) for _, s, _ in rows]
     drawn.set_yticks([height for height, _, _ in rows], names, parse_math=False)
-    entries = [
-        (BLUE, "a protocol, one cell left out (> chosen)"),
-        (GREEN, "the choice between protocols, likewise"),
-        (VERMILION, "published, or in hindsight"),
-    ]
+    entries = [(color, text) for members, color, text in shown if members]
     _legend(drawn, entries, [each for _, each, _ in rows], 0.45)
     return drawn
 

@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from forescale.quantities import humanize
-from forescale.report._calibration import calibration_section
-from forescale.report._extras import Calibration, SuggestedRun
+from forescale.report._cells import (
+    cells_table,
+    columns_table,
+    condition_tables,
+    coverage_figure,
+    coverage_table,
+    panels,
+    readings_table,
+    residual_figures,
+    slope_figures,
+    value_figures,
+)
 from forescale.report._parts import (
     QUANTITIES,
     Figure,
     Number,
     Row,
     Table,
-    count,
-    exponent,
-    facts,
     figure,
     number,
     percent,
@@ -27,11 +34,11 @@ from forescale.report._parts import (
 )
 
 if TYPE_CHECKING:
-    from forescale.fit import CellEvidence, Coverage, Evidence, FittedLaw, Score
+    from forescale.fit import Coverage, Evidence, FittedLaw, Score
     from forescale.runs import Runs
 
 READINGS = ("nearest", "linear", "smooth")
-MOST_PANELS = 24  # cells drawn; the table has them all
+WHERE = "in the middle of the sweep"
 
 
 def fit_report(
@@ -39,13 +46,11 @@ def fit_report(
     fitted: FittedLaw,
     *,
     law_file: str = "law.toml",
-    suggestions: Sequence[SuggestedRun] | None = None,
-    calibration: Calibration | None = None,
 ) -> str:
     """A self-contained page of HTML about a law fitted to `runs`; nothing in it is loaded from elsewhere.
 
-    `law_file` is the file that the commands on the page name. `suggestions` and `calibration` add a section each.
-    Raises `ForescaleError` where the runs are not those of the fit.
+    `law_file` is the file that the commands on the page name. Raises `ForescaleError` where the runs are not those of
+    the fit.
     """
     from forescale.fit import evidence
     from forescale.laws import law_toml
@@ -61,20 +66,18 @@ def fit_report(
         warnings=rare_first(fitted.warnings),
         costs=_costs(fitted, document),
         verdict=_verdict(fitted, document, shown),
-        columns=_columns(runs),
-        coverage_figure=_coverage_figure(shown.coverage),
-        coverage=_coverage(shown.coverage),
-        panels=_panels(shown.cells),
-        cells=_cells(shown.cells, list(fitted.coefficients)),
-        coefficient_figures=list(_coefficient_figures(fitted, shown)),
+        columns=columns_table(runs),
+        coverage_figure=coverage_figure(shown.coverage, "a cell of the fit", "left out of the fit"),
+        coverage=coverage_table(shown.coverage, "in the fit?", [_in_the_fit(c) for c in shown.coverage]),
+        panels=panels(shown.cells),
+        cells=cells_table(shown.cells, list(fitted.coefficients)),
+        coefficient_figures=[*value_figures(shown.readings, shown.middle, WHERE), *slope_figures(shown.readings)],
         coefficients=_coefficients(document),
-        readings=_readings(shown),
+        readings=readings_table(shown, WHERE),
         held_out_figure=_held_out_figure(fitted),
         held_out=_held_out(fitted, document),
-        residual_figures=list(_residual_figures(fitted, shown.cells)),
-        calibration=None if calibration is None else calibration_section(calibration),
-        suggestions=None if suggestions is None else _suggestions(suggestions),
-        conditions=list(_conditions(fitted)),
+        residual_figures=list(residual_figures(shown.cells, list(fitted.coefficients))),
+        conditions=list(condition_tables(fitted.law, _origin(fitted))),
         toml=law_toml(fitted.law),
         law_file=law_file,
         commands=_commands(runs, fitted, shown, law_file),
@@ -119,108 +122,6 @@ def _remark(score: Score) -> str:
     return "; ".join(remarks)
 
 
-def _columns(runs: Runs) -> Table:
-    caption = "Which column of the file is which."
-    return Table(caption=caption, head=("here", "in the file"), rows=list(runs.columns.items()))
-
-
-def _coverage_figure(coverage: Sequence[Coverage]) -> Figure:
-    from forescale.plots import coverage_map
-
-    left_out = sum(bool(c.left_out) for c in coverage)
-    alt = f"Map of {len(coverage)} cells over tokens and parameters, {left_out} of them left out of the fit."
-    return figure(coverage_map(coverage), "coverage", alt)
-
-
-def _coverage(coverage: Sequence[Coverage]) -> Table:
-    head = (
-        *("cell", "runs", "diverged", "settings", "learning rates", "batches (tokens)"),
-        *("lowest loss (nats per token)", "in the fit?"),
-    )
-    caption = "Every cell of the runs: distinct settings among the runs that trained, and what was swept."
-    return Table(caption=caption, head=head, rows=[_covered(c) for c in coverage])
-
-
-def _covered(c: Coverage) -> Row:
-    return (
-        _cell_name(c),
-        *(number(n, "{:.0f}") for n in (c.runs, c.diverged, c.settings)),
-        _span(*(f"{v:.3g}" for v in c.learning_rates)),
-        _span(*(humanize(v) for v in c.batches)),
-        f"{c.lowest_loss:.4g}",
-        f"no: {c.left_out}" if c.left_out else "yes",
-    )
-
-
-def _span(low: str, high: str) -> str:
-    return low if low == high else f"{low} to {high}"
-
-
-def _cell_name(at: Any) -> str:
-    active = f" ({humanize(at.active_params)} active)" if at.active_params < at.params else ""
-    return f"N\u00a0=\u00a0{humanize(at.params)}{active}, D\u00a0=\u00a0{humanize(at.tokens)}"
-
-
-def _panels(cells: Sequence[CellEvidence]) -> dict[str, Any]:
-    """A picture a cell; of very many cells, some that are spread evenly over them."""
-    from forescale.plots import landscape_legend, landscape_map
-
-    step = max(len(cells) / MOST_PANELS, 1.0)
-    drawn = [cells[int(i * step)] for i in range(min(len(cells), MOST_PANELS))]
-    legend = figure(landscape_legend(), "legend", "What the signs in the pictures mean.")
-    figures = [figure(landscape_map(c), f"cell{i}", _describe(c)) for i, c in enumerate(drawn)]
-    return {"legend": legend, "figures": figures, "drawn": len(drawn), "all": len(cells)}
-
-
-def _describe(c: CellEvidence) -> str:
-    return (
-        f"Loss over batch and learning rate at {_cell_name(c.cell)}: measured optimum at learning rate "
-        f"{c.optimum[0]:.3g} and batch {humanize(c.optimum[1])} tokens; the law chooses {c.choice.learning_rate:.3g} and "
-        f"{humanize(c.choice.batch_tokens)}."
-    )
-
-
-def _cells(cells: Sequence[CellEvidence], quantities: Sequence[str]) -> Table:
-    named = {"learning_rate": "learning rate", "batch_tokens": "batch (tokens)"}
-    head = (
-        "cell",
-        *(f"{what}: {named[q]}" for q in quantities for what in ("optimum", "law")),
-        *(f"{QUANTITIES[q]} off by (octaves)" for q in quantities),
-        *("law's gap (%, smooth)", "cell left out (%)", "published Step Law (%)"),
-    )
-    caption = (
-        "The measured optimum of each cell (lowest point of its smooth surface), the law's choice, and what it costs."
-    )
-    if any(c.cell.on_edge for c in cells):
-        caption += " † The best run lies on the edge of its sweep, so the optimum may lie beyond."
-    return Table(caption=caption, head=head, rows=[tuple(_cell_row(c, quantities)) for c in cells])
-
-
-def _cell_row(c: CellEvidence, quantities: Sequence[str]) -> Iterator[str | Number]:
-    yield _cell_name(c.cell) + (" †" if c.cell.on_edge else "")
-    optimum = dict(zip(QUANTITIES, c.optimum, strict=True))
-    for quantity in quantities:
-        for value in (optimum[quantity], getattr(c.choice, quantity)):
-            yield count(value) if quantity == "batch_tokens" else number(value, "{:.3g}")
-    for quantity in quantities:
-        yield number(c.octaves(quantity, c.choice), "{:+.2f}")
-    for gap in (c.choice, c.held_out, c.published):
-        yield "" if gap is None else percent(100 * gap.smooth, bound=gap.clipped)
-
-
-def _coefficient_figures(fitted: FittedLaw, shown: Evidence) -> Iterator[Figure]:
-    from forescale.plots import slope_chart, value_chart
-
-    for quantity in fitted.coefficients:
-        what = QUANTITIES[quantity]
-        drawn = value_chart(shown.readings, quantity, shown.middle)
-        yield figure(drawn, f"value-{quantity}", f"The {what} that each law chooses in the middle of the sweep.")
-        for variable in fitted.law.predicts[quantity].exponents:
-            drawn = slope_chart(shown.readings, quantity, variable)
-            alt = f"The {symbol(variable)} in the {what} of this law and of published ones, with 80 % intervals."
-            yield figure(drawn, f"slope-{quantity}-{variable}", alt)
-
-
 def _coefficients(document: Mapping[str, Any]) -> Table:
     over = document["bootstrap"]
     rows: list[Row] = [
@@ -235,24 +136,6 @@ def _coefficients(document: Mapping[str, Any]) -> Table:
     caption = f"Coefficients, with 80 % intervals from {kept} resamples of {over['over']}; natural logarithms."
     head = ("coefficient", "value", "80 % low", "80 % high", "standard error", "mean of resamples")
     return Table(caption=caption, head=head, rows=rows)
-
-
-def _readings(shown: Evidence) -> Table:
-    """Every law in the middle of the sweep, in numbers."""
-    inputs = list(dict.fromkeys(name for each in shown.readings for name in each.slopes))
-    rows: list[Row] = []
-    for each in shown.readings:
-        text = humanize if each.quantity == "batch_tokens" else "{:.3g}"
-        name = "this law" if each.own else each.name
-        slopes = (each.slopes.get(i) for i in inputs)
-        exponents = ("" if s is None else exponent(s.value) for s in slopes)
-        rows.append((f"{QUANTITIES[each.quantity]}: {name}", number(each.value.value, text), *exponents))
-    where = _cell_name(shown.middle)
-    caption = (
-        f"What each law says in the middle of the sweep ({where}): its value and exponents (slopes in logarithms)."
-    )
-    head = ("law", "value", *(symbol(i) for i in inputs))
-    return Table(caption=caption, head=head, rows=rows, strong=[i for i, r in enumerate(shown.readings) if r.own])
 
 
 def _held_out_figure(fitted: FittedLaw) -> Figure:
@@ -280,46 +163,18 @@ def _held_out(fitted: FittedLaw, document: Mapping[str, Any]) -> Table:
     return Table(caption=caption, head=head, rows=rows, strong=strong)
 
 
-def _residual_figures(fitted: FittedLaw, cells: Sequence[CellEvidence]) -> Iterator[Figure]:
-    from forescale.plots import residual_chart
-
-    for quantity in fitted.coefficients:
-        for variable in ("params", "tokens"):
-            drawn = residual_chart(cells, quantity, variable)
-            alt = f"The law's {QUANTITIES[quantity]} over the measured optimum, in octaves, against {variable}."
-            yield figure(drawn, f"residual-{quantity}-{variable}", alt)
+def _in_the_fit(c: Coverage) -> str:
+    return f"no: {c.left_out}" if c.left_out else "yes"
 
 
-def _suggestions(suggestions: Sequence[SuggestedRun]) -> Table:
-    rows: list[Row] = [
-        (
-            f"{i}",
-            *(count(v) for v in (run.params, run.tokens)),
-            number(run.learning_rate, "{:.3g}"),
-            count(run.batch_tokens),
-            number(run.compute),
-            run.reason,
-        )
-        for i, run in enumerate(suggestions, 1)
+def _origin(fitted: FittedLaw) -> list[tuple[str, str]]:
+    over = fitted.bootstrap
+    return [
+        ("runs", str(fitted.runs["source"])),
+        ("SHA-256 of their numbers", str(fitted.runs["sha256"])),
+        ("fitted by", fitted.law.source.place),
+        ("bootstrap", f"{over.resamples} resamples of {over.over}, {over.dropped} dropped, seed {over.seed}"),
     ]
-    head = ("run", "parameters", "tokens", "learning rate", "batch (tokens)", "compute (FLOPs)", "why")
-    return Table(caption="Runs worth doing next, the most useful first.", head=head, rows=rows)
-
-
-def _conditions(fitted: FittedLaw) -> Iterator[Table]:
-    law, over = fitted.law, fitted.bootstrap
-    rows: list[Row] = [(axis, count(low), count(high)) for axis, (low, high) in law.range.items()]
-    yield Table(caption="The range on which the law was measured.", head=("axis", "from", "to"), rows=rows)
-    yield facts("What the runs share; the law holds for that.", [("models", law.experts), *law.conditions.items()])
-    yield facts(
-        "Where it comes from.",
-        [
-            ("runs", str(fitted.runs["source"])),
-            ("SHA-256 of their numbers", str(fitted.runs["sha256"])),
-            ("fitted by", law.source.place),
-            ("bootstrap", f"{over.resamples} resamples of {over.over}, {over.dropped} dropped, seed {over.seed}"),
-        ],
-    )
 
 
 def _commands(runs: Runs, fitted: FittedLaw, shown: Evidence, law_file: str) -> str:

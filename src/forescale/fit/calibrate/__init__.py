@@ -5,9 +5,12 @@ from forescale.fit.calibrate._calibrated import Calibration as Calibration
 from forescale.fit.calibrate._calibrated import Estimate as Estimate
 from forescale.fit.calibrate._calibrated import Foresight as Foresight
 from forescale.fit.calibrate._calibrated import Learnt as Learnt
+from forescale.fit.calibrate._choice import RateCurve as RateCurve
 from forescale.fit.calibrate._prior import Lab as Lab
 from forescale.fit.calibrate._prior import Prior as Prior
 from forescale.fit.calibrate._prior import published_prior as published_prior
+from forescale.fit.calibrate._shown import calibration_evidence as calibration_evidence
+from forescale.fit.calibrate._shown import expected_gaps as expected_gaps
 from forescale.fit.calibrate._suggest import SuggestedCell as SuggestedCell
 from forescale.fit.calibrate._suggest import SuggestedRun as SuggestedRun
 from forescale.fit.calibrate._suggest import Suggestion as Suggestion
@@ -20,10 +23,13 @@ __all__ = [
     "Lab",
     "Learnt",
     "Prior",
+    "RateCurve",
     "SuggestedCell",
     "SuggestedRun",
     "Suggestion",
     "calibrate",
+    "calibration_evidence",
+    "expected_gaps",
     "published_prior",
     "suggest",
 ]

@@ -89,8 +89,13 @@ def calibrate(
 
 def cells_of(runs: Runs) -> tuple[Cell, ...]:
     """Every cell of the runs, those of a single setting and of diverged runs (loss infinite) too."""
-    groups = [_cell(group) for _, group in sorted(runs.frame.group_by("cell", maintain_order=True))]
-    return tuple(sorted(groups, key=lambda cell: cell.active_params * cell.tokens))
+    return tuple(cell for cell, _ in groups_of(runs))
+
+
+def groups_of(runs: Runs) -> list[tuple[Cell, Any]]:
+    """Every cell with its rows of the table, by compute."""
+    groups = [(_cell(group), group) for _, group in sorted(runs.frame.group_by("cell", maintain_order=True))]
+    return sorted(groups, key=lambda pair: pair[0].active_params * pair[0].tokens)
 
 
 def _cell(group: Any) -> Cell:
