@@ -64,7 +64,7 @@ def test_a_calibration_has_a_page_even_on_one_cell(run: Any, tmp_path: Path) -> 
     # What the page says to type runs: both plans choose alike, and the suggested runs go to a file.
     at = [str(sweep) if word == sweep.name else word for word in (*from_runs, "--json")]
     (_, by_law, _), (_, by_runs, _) = run(*from_law, "--json"), run(*at)
-    by_law, by_runs = (json.loads(text)["values"] for text in (by_law, by_runs))
+    by_law, by_runs = (json.loads(text)["recipe"] for text in (by_law, by_runs))
     for name in ("learning_rate", "batch_tokens"):
         assert by_law[name]["value"] == pytest.approx(by_runs[name]["value"], rel=0.01)
     told = {sweep.name: str(sweep), "next.csv": str(tmp_path / "next.csv")}
