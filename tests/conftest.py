@@ -7,6 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from forescale.cli._threads import use_one_thread
+
+use_one_thread()  # before numpy is loaded: workers of pytest-xdist would fight for the cores
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 DATA = Path(os.environ.get("FORESCALE_DATA", REPOSITORY.parent / "shared" / "data"))
 

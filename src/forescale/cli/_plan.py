@@ -15,7 +15,6 @@ from forescale.errors import ForescaleError
 if TYPE_CHECKING:
     from forescale.plan import Plan, Request
     from forescale.plan.export import Export
-    from forescale.runs import Runs
 
 
 def plan(
@@ -42,6 +41,7 @@ def plan(
     law: Texts = None,
     runs: OptionalFile = None,
     columns: str | None = None,
+    set: str | None = None,  # noqa: A002  # the option's name
     reference: str | None = None,
     export: str | None = None,
     out: OptionalFile = None,
@@ -102,6 +102,8 @@ def plan(
         calibrated on them.
     columns
         Of --runs: our name = your column, where the names are not recognised: learning_rate=lr,tokens=D.
+    set
+        Of --runs: what is alike in every run and not recorded, by our name: params=124M,tokens=2.6B.
     reference
         A run you have, for laws that scale one: learning_rate=3e-4,batch_tokens=1M,tokens=20B,...
     export
@@ -118,6 +120,7 @@ def plan(
     picture
         Also draw the choice and its rivals on the landscape of loss: a .png, .svg or .pdf file.
     """
+    from forescale.cli._runs import read_own
     from forescale.plan import make_plan
 
     quantities = read_quantities(locals())
@@ -138,24 +141,16 @@ def plan(
     check_destinations(
         {"--out": out, "--picture": picture}, [*_inputs(config, request.laws), *([runs] if runs else [])]
     )
-    if columns is not None and runs is None:
-        raise ForescaleError("--columns names the columns of runs: give --runs FILE as well.")
     if picture is not None:
         from forescale.plots import picture_format
 
         picture_format(picture)  # refuses another suffix before any work is done
-    table = None if runs is None else _read_runs(runs, columns, sizes.seq_len)
+    table = read_own(runs, columns, set, seq_len=sizes.seq_len)
     made = make_plan(sizes.workload(_loss_law(request)), request, runs=table)
     exported = None if export is None else _export(made, export, strict)
     drawn = None if picture is None else _draw(made, picture)
     _print(made, exported, out, explain=explain, json=json)
     _write(exported, out, drawn, picture, quiet=json)
-
-
-def _read_runs(runs: Path, columns: str | None, seq_len: int | None) -> Runs:
-    from forescale.runs import parse_columns, read_runs
-
-    return read_runs(runs, columns=parse_columns(columns) if columns is not None else None, seq_len=seq_len)
 
 
 def _check_laws(laws: Sequence[str]) -> None:

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from forescale.errors import ForescaleError
+
 if TYPE_CHECKING:
     from forescale.runs import Runs
 
@@ -31,3 +33,13 @@ def read(
         keep_unfinished=keep_unfinished,
         **options,
     )
+
+
+def read_own(runs: Path | None, columns: str | None, constants: str | None, *, seq_len: int | None) -> Runs | None:
+    """The runs of --runs, None where none are given; an option about them alone is refused."""
+    if runs is not None:
+        return read(runs, columns, constants, seq_len=seq_len)
+    for option, text in (("--columns", columns), ("--set", constants)):
+        if text is not None:
+            raise ForescaleError(f"{option} says how runs are read: give --runs FILE as well.")
+    return None

@@ -10,12 +10,9 @@ from forescale.errors import ForescaleError
 from forescale.quantities import humanize, parse_quantity
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from rich.console import Console
 
     from forescale.fit.calibrate import SuggestedRun, Suggestion
-    from forescale.runs import Runs
     from forescale.workload import Workload
 
 
@@ -28,6 +25,7 @@ def suggest(
     budget: Number,
     runs: OptionalFile = None,
     columns: str | None = None,
+    set: str | None = None,  # noqa: A002  # the option's name
     seq_len: OptionalWhole = None,
     out: OptionalFile = None,
     json: Flag = False,
@@ -53,6 +51,8 @@ def suggest(
         Runs that you have already (as for `forescale fit`).
     columns
         Of --runs: our name = your column, where the names are not recognised: learning_rate=lr,tokens=D.
+    set
+        Of --runs: what is alike in every run and not recorded, by our name: params=124M,tokens=2.6B.
     seq_len
         Tokens per sequence (default 2048): batches are whole sequences; also of --runs, where no column says.
     out
@@ -60,13 +60,17 @@ def suggest(
     json
         Print JSON (schema_version 1).
     """
+    from forescale.cli._runs import read_own
+    from forescale.cli._threads import use_one_thread
+
+    use_one_thread()
     from forescale.fit.calibrate import suggest as suggest_runs
 
     check_destinations({"--out": out}, [runs] if runs else [])
     if out is not None and out.suffix != ".csv":
         raise ForescaleError(f"--out must end in .csv; got {str(out)!r}.")
     target = _target(params, tokens, tokens_per_param, active_params, seq_len)
-    table = _read(runs, columns, seq_len)
+    table = read_own(runs, columns, set, seq_len=seq_len)
     found = suggest_runs(target, _budget(budget, target), runs=table, seq_len=seq_len or SEQ_LEN)
     if json:
         from json import dumps
@@ -109,16 +113,6 @@ def _budget(text: str | None, target: Workload) -> float:
     if text.strip().endswith("%"):
         return parse_quantity(text.strip()[:-1], "--budget") / 100 * target.compute
     return parse_quantity(text, "--budget")
-
-
-def _read(runs: Path | None, columns: str | None, seq_len: int | None) -> Runs | None:
-    if runs is None:
-        if columns is not None:
-            raise ForescaleError("--columns names the columns of runs: give --runs FILE as well.")
-        return None
-    from forescale.runs import parse_columns, read_runs
-
-    return read_runs(runs, columns=parse_columns(columns) if columns is not None else None, seq_len=seq_len)
 
 
 def _print(found: Suggestion) -> None:

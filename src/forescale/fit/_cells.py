@@ -244,13 +244,14 @@ def make_cells(runs: Runs) -> Cells:
     import polars as pl
 
     frame = runs.frame.filter(pl.col("loss").is_finite())
-    groups = [_cell(group) for _, group in sorted(frame.group_by("cell", maintain_order=True))]
+    groups = [cell_of(group) for _, group in sorted(frame.group_by("cell", maintain_order=True))]
     usable = tuple(cell for cell in groups if len(cell.points) > 1)
     kept = sum(len(cell.points) for cell in groups)
     return Cells(cells=usable, alone=len(groups) - len(usable), repeated=frame.height - kept)
 
 
-def _cell(group: Any) -> Cell:
+def cell_of(group: Any) -> Cell:
+    """The cell of some rows of `Runs.frame`, infinite losses included."""
     import numpy as np
     import polars as pl
 

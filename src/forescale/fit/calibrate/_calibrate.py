@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 from forescale.errors import ForescaleError
 from forescale.fit._basin import measured_landscape
-from forescale.fit._cells import SEQ_LEN, Cell
+from forescale.fit._cells import Cell, cell_of
 from forescale.fit._provenance import data_hash, run_counts
 from forescale.fit.calibrate._agreement import agreement
 from forescale.fit.calibrate._belief import Belief, design, deviation, information, product
@@ -94,25 +94,8 @@ def cells_of(runs: Runs) -> tuple[Cell, ...]:
 
 def groups_of(runs: Runs) -> list[tuple[Cell, Any]]:
     """Every cell with its rows of the table, by compute."""
-    groups = [(_cell(group), group) for _, group in sorted(runs.frame.group_by("cell", maintain_order=True))]
+    groups = [(cell_of(group), group) for _, group in sorted(runs.frame.group_by("cell", maintain_order=True))]
     return sorted(groups, key=lambda pair: pair[0].active_params * pair[0].tokens)
-
-
-def _cell(group: Any) -> Cell:
-    import numpy as np
-    import polars as pl
-
-    best = group.group_by("learning_rate", "batch_tokens", maintain_order=True).agg(pl.col("loss").min())
-    logs = np.log(best.select("learning_rate", "batch_tokens", "loss").to_numpy())
-    first: Mapping[str, float | None] = group.row(0, named=True)
-    return Cell(
-        params=float(first["params"] or 0),
-        active_params=float(first["active_params"] or 0),
-        tokens=float(group["tokens"].median()),
-        seq_len=int(first.get("seq_len") or SEQ_LEN),
-        points=logs[:, :2],
-        log_loss=logs[:, 2],
-    )
 
 
 def evidence_of(cells: Sequence[Cell]) -> tuple[Evidence, ...]:
