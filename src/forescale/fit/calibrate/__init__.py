@@ -9,10 +9,10 @@ from forescale.fit.calibrate._choice import RateCurve as RateCurve
 from forescale.fit.calibrate._prior import Lab as Lab
 from forescale.fit.calibrate._prior import Prior as Prior
 from forescale.fit.calibrate._prior import published_prior as published_prior
+from forescale.fit.calibrate._proxies import SuggestedRun as SuggestedRun
 from forescale.fit.calibrate._shown import calibration_evidence as calibration_evidence
 from forescale.fit.calibrate._shown import expected_gaps as expected_gaps
 from forescale.fit.calibrate._suggest import SuggestedCell as SuggestedCell
-from forescale.fit.calibrate._suggest import SuggestedRun as SuggestedRun
 from forescale.fit.calibrate._suggest import Suggestion as Suggestion
 from forescale.fit.calibrate._suggest import suggest as suggest
 

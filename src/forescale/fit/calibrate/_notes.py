@@ -67,7 +67,7 @@ def _warnings(cells: Sequence[Evidence], fit: Agreement, prior: Belief, belief: 
     if cells and not any(e.cell.spread[1] for e in cells):
         yield "the batch was swept in no cell: the best batch is the prior's, moved by what the learning rates say of it"
     if cells and not any(e.cell.spread[0] for e in cells):
-        yield "the learning rate was swept in no cell: these runs hardly move the prior"
+        yield "the learning rate was swept in no cell: these runs say little of it"
     edge = [e for e in cells if e.kind not in ("best known", "diverged") and e.cell.on_edge]
     if edge:
         yield (
