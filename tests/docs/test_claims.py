@@ -104,3 +104,11 @@ def test_calibration_beside_published_laws() -> None:
     assert f"Lingle's, has {published['lingle']:.3f}; Step Law {published['step-law']:.3f}" in text
     assert means["calibrated"]["6 cells"]["gap"] < means["best_published"] / 2
     assert results("calibration")["plan_runs_seconds"]["cpu_seconds"] < 2
+
+
+def test_step_laws_own_tool() -> None:
+    faster = results("step_law")["times_faster"]
+    assert "less than a\nhundredth of its time, a 25th with the start of the process" in README
+    assert faster["seconds"] > 100
+    assert faster["cpu_seconds"] > 100
+    assert faster["process_seconds"] > 25
