@@ -101,6 +101,7 @@ def test_suggest_writes_a_table_to_fill_in(capsys, tmp_path: Path) -> None:
         (("suggest", *TARGET, "--budget", "lots"), "--budget must be a number"),
         (("suggest", "--params", "7B", "--budget", "1e20"), "--tokens or --tokens-per-param"),
         (("suggest", *TARGET, "--budget", "1e6"), "buys no sweep"),
+        (("suggest", *TARGET, "--budget", "1%", "--seq-len", "0"), "--seq-len must be a whole number above 0"),
         (("suggest", *TARGET, "--budget", "1e20", "--out", "next.txt"), "must end in .csv"),
     ],
 )

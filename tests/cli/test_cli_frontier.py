@@ -136,3 +136,23 @@ def test_it_loads_numpy_and_nothing_heavier() -> None:
     done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True)
     assert done.returncode == 0
     assert done.stderr.split() == ["numpy"]
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "words"),
+    [
+        ("--price", "1e300", "price must lie between"),
+        ("--power", "1e300", "watts must lie between"),
+        ("--step-overhead", "1e300", "step_overhead must lie between"),
+        ("--utilisation", "1e-300", "utilisation must lie between"),
+        ("--flops", "1e-300", "flops must lie between"),
+        ("--seconds-per-step", "1e300", "seconds_per_step must lie between"),
+    ],
+)
+def test_numbers_beyond_any_cluster_are_refused(capsys, option: str, value: str, words: str) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(["frontier", "--loss", "2.2", option, value, "--json"])
+    assert stop.value.code == 2
+    captured = capsys.readouterr()
+    assert words in captured.err
+    assert captured.out == ""

@@ -93,7 +93,7 @@ def fit(
         With --isoflop: also draw loss over parameters for every budget: a .png, .svg or .pdf file.
     report
         Also write a page about the fit to this .html file: data, landscape, coefficients, held-out scores, residuals. It
-        is one file that opens offline.
+        is one file that opens offline. Not with --surface or --isoflop.
     over
         Without a prior: what the bootstrap resamples: cells, or points as Step Law's authors do (the intervals are then
         too narrow).

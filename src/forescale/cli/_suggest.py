@@ -69,6 +69,8 @@ def suggest(
     check_destinations({"--out": out}, [runs] if runs else [])
     if out is not None and out.suffix != ".csv":
         raise ForescaleError(f"--out must end in .csv; got {str(out)!r}.")
+    if seq_len == 0:
+        raise ForescaleError("--seq-len must be a whole number above 0; got 0.")
     target = _target(params, tokens, tokens_per_param, active_params, seq_len)
     table = read_own(runs, columns, set, seq_len=seq_len)
     found = suggest_runs(target, _budget(budget, target), runs=table, seq_len=seq_len or SEQ_LEN)

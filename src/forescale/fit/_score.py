@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 QUANTITIES = ("learning_rate", "batch_tokens")
 CONSTANTS = ((3e-4, 2.0**19), (1e-3, 2.0**19), (2e-3, 2.0**19))  # what people set without a law
+MOST_LEVELS = 40  # of learning rate and of batch, among which the best constant setting is sought
 BEST_BATCH, BEST_RATE, BEST_LOSS = "best batch", "best learning rate", "lowest loss"
 
 
@@ -211,12 +212,18 @@ def best_constant(cells: Sequence[Cell]) -> tuple[float, float]:
         np.unique(np.round(np.concatenate([getattr(cell, axis) for cell in cells]), digits)).tolist()
         for axis, digits in (("learning_rates", 12), ("batches", 3))
     )
-    grid = [(rate, batch) for rate in rates for batch in batches]
+    grid = [(rate, batch) for rate in _thinned(rates) for batch in _thinned(batches)]
     read = [cell.gaps([r for r, _ in grid], [b for _, b in grid]) for cell in cells]
     clipped = np.sum([gaps.clipped for gaps in read], axis=0)
     means = np.mean([gaps.linear for gaps in read], axis=0)
     inside = clipped == 0
     return grid[int(np.where(inside | ~inside.any(), means, np.inf).argmin())]
+
+
+def _thinned(levels: Sequence[float]) -> Sequence[float]:
+    """At most `MOST_LEVELS` of them, evenly spread: sweeps around each cell's own guess share no grid."""
+    step = -(-len(levels) // MOST_LEVELS)
+    return levels[::step]
 
 
 def _floor(cells: Sequence[Cell]) -> Score:

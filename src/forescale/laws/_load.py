@@ -29,6 +29,7 @@ MOST_EXPONENT = 20.0
 MOST_OCTAVES = 20.0
 MOST_GAP_PERCENT = 1e4
 MOST_RIDGE = 4.0  # octaves of learning rate an octave of batch: 1 is the linear rule
+MOST_CAUTION = 100.0  # factor from an estimate to a choice
 WIDEST = 10.0  # of an interval or standard error, in the constant's own size
 
 
@@ -149,7 +150,7 @@ class _Reader(Reader):
             unit=str(table.get("unit", "")),
             unit_size=self.number(table.get("unit_size", 1.0), f"{where}.unit_size", 0),
             maximum=self.number(table["maximum"], f"{where}.maximum", 0) if "maximum" in table else None,
-            caution=self.number(table.get("caution", 1.0), f"{where}.caution", 0),
+            caution=self.number(table.get("caution", 1.0), f"{where}.caution", 1 / MOST_CAUTION, MOST_CAUTION),
             evidence=self.choice(table, "evidence", EVIDENCE, "primary", where),
             unverified=self.texts(table, "unverified", where),
             note=str(table.get("note", "")),

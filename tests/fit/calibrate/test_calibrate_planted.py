@@ -120,6 +120,7 @@ def test_diverged_runs_push_the_rate_down() -> None:
     only = calibrate(runs(lost.with_columns(loss=pl.lit(1e9))), target=at, scored=False)
     assert only.kinds == {"diverged": 1}
     assert only.after.learning_rate.value < before.learning_rate.value
+    assert only.widened == 1  # nothing trained, so nothing says where the best rate is instead
     assert any("diverged" in warning for warning in only.warnings)
 
 

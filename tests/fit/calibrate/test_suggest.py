@@ -85,3 +85,8 @@ def test_experts_keep_their_share() -> None:
 def test_a_budget_that_buys_nothing_is_refused(budget: float, words: str) -> None:
     with pytest.raises(ForescaleError, match=words):
         suggest(TARGET, budget)
+
+
+def test_runs_dearer_than_the_target_are_said() -> None:
+    small = replace(TARGET, params=1e9, tokens=2e10)
+    assert any("times the target's own compute" in note for note in suggest(small, 1e30).notes)

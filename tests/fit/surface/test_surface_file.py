@@ -47,7 +47,7 @@ def replaced(pattern: str, by: str) -> Callable[[str], str]:
         (replaced(r"^alpha = .*", "alpha = nan"), "finite"),
         (replaced(r"^alpha = .*", 'alpha = "a"'), "finite number"),
         (replaced(r"^beta = ", "gamma = 1.0\nbeta = "), "unknown key 'gamma'"),
-        (replaced(r"^width = .*", "width = 0.0"), "width must be above 0"),
+        (replaced(r"^width = .*", "width = 0.0"), "width must be at least 0.001"),
         (replaced(r"^covariance_of = .*", 'covariance_of = ["alpha"]'), "in this order"),
         (replaced(r"^covariance = \[\n.*\n", "covariance = [\n"), "rows"),
         (replaced(r"^covariance = \[\n  \[[^,]*,", "covariance = [\n  [-1.0,"), "no negative variance"),

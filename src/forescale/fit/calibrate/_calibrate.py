@@ -51,7 +51,7 @@ def calibrate(
     prior = published_prior({*without, *own})
     at = target or _ahead(cells)
     seen = evidence_of(cells)
-    fit = agreement(prior.belief, seen)
+    fit = agreement(prior.belief, [e for e in seen if e.kind != "diverged"])
     factors = information(fit.prior, seen)
     belief = product(fit.prior, factors)
     notes = notes_on(runs, seen, prior, own, at, given=target is not None)

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     Array = NDArray[np.floating[Any]]
 
 LEAST = 2  # cells, for one to be left out
+MOST_REFITTED = 60
 RIVALS = ("step-law", "deepseek")
 WORTH = 0.0003  # of loss: a difference between two mean gaps that is not noise (facts: hp-laws.md 0, row 8)
 
@@ -48,6 +49,8 @@ def refitted(runs: Runs) -> tuple[Score, ...]:
         problem = make_problem(runs)
     except ForescaleError:
         return ()  # too few cells for a law of their own
+    if len(problem.cells) > MOST_REFITTED:
+        return ()  # each pair of cells is left out once: minutes
     found = hold_out(problem, candidates(problem))
     if found.choice is None:
         return ()

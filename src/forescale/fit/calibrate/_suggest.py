@@ -115,7 +115,7 @@ def suggest(target: Workload, budget: float, *, runs: Runs | None = None, seq_le
         cells=chosen,
         before=foresight(belief, target),
         after=after,
-        notes=tuple(_notes(runs, chosen)),
+        notes=tuple(_notes(target, runs, chosen)),
     )
 
 
@@ -160,7 +160,7 @@ def _with(belief: Belief, says: Array) -> Belief:
     return Belief(precision=precision, shift=precision @ belief.mean)
 
 
-def _notes(runs: Runs | None, cells: Sequence[SuggestedCell]) -> Iterator[str]:
+def _notes(target: Workload, runs: Runs | None, cells: Sequence[SuggestedCell]) -> Iterator[str]:
     yield (
         "the published prior, no runs of your own yet"
         if runs is None
@@ -170,5 +170,7 @@ def _notes(runs: Runs | None, cells: Sequence[SuggestedCell]) -> Iterator[str]:
         f"laws are taken to bend by {DRIFT:g} octaves for every factor of ten between a proxy and the target, and a run to "
         f"cost at least {WORTH:.1%} of the budget"
     )
+    if (compute := sum(cell.compute for cell in cells)) > target.compute:
+        yield f"these runs take {compute / target.compute:.3g} times the target's own compute: a smaller budget buys most of it"
     if not cells:
         yield "no sweep within the budget lowers the expected gap by more than 1 %: train the target"

@@ -19,6 +19,8 @@ from forescale.laws._save import toml_list, toml_table, toml_value
 SCHEMA_VERSION = 1
 KIND = "surface"
 RANGES = ("params", "active_share", "tokens", "learning_rate", "batch_tokens")
+MOST_ERROR = 1000.0
+LEAST_WIDTH = 1e-3  # of the stability edge, in ln learning rate
 ERRORS = ("cell_error", "noise_scale", "inflation")
 KEYS = frozenset(
     {
@@ -84,6 +86,8 @@ class _Reader(Reader):
         if unknown := [name for name in held if name not in NAMES]:
             raise self.error(f"held names {unknown[0]!r}, which is no coefficient of a surface")
         errors = self.exactly(table, "errors", ERRORS, 0)
+        for name, value in errors.items():
+            self.number(value, f"errors.{name}", 0, MOST_ERROR)
         return Surface(
             name=self.text(table, "name", "the surface"),
             fitted_on=str(table.get("fitted_on", "")),
@@ -109,8 +113,8 @@ class _Reader(Reader):
 
     def edge(self, table: Table) -> Edge:
         values = self.exactly(table, "edge", [f.name for f in fields(Edge)])
-        if values["width"] <= 0 or values["diverged"] < 0 or values["diverged"] != int(values["diverged"]):
-            raise self.error("edge.width must be above 0 and edge.diverged a count")
+        if values["width"] < LEAST_WIDTH or values["diverged"] < 0 or values["diverged"] != int(values["diverged"]):
+            raise self.error(f"edge.width must be at least {LEAST_WIDTH:g} and edge.diverged a count")
         return Edge(**{**values, "diverged": int(values["diverged"])})  # pyright: ignore[reportArgumentType]
 
     def ranges(self, table: Table) -> dict[str, tuple[float, float]]:

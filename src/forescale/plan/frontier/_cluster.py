@@ -13,6 +13,15 @@ from forescale.quantities import as_float, positive
 
 Array = Any  # a numpy array, or a float that broadcasts
 MOST_DEVICES = 10**7
+# What no device, step or bill is beyond: smallest and largest.
+SANE = {
+    "flops": (1e6, 1e21),
+    "utilisation": (1e-4, 1.0),
+    "step_overhead": (0.0, 1e5),
+    "seconds_per_step": (1e-6, 1e6),
+    "price": (1e-9, 1e9),
+    "watts": (1e-3, 1e9),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +72,14 @@ class Cluster:
         if not 0 <= as_float(self.step_overhead, "step_overhead") < float("inf"):
             raise ForescaleError(f"step_overhead is in seconds and not below 0; got {self.step_overhead:g}.")
         positive(self.peak, "flops")
+        self._check_sane()
         self._check_parts()
+
+    def _check_sane(self) -> None:
+        for name, (low, high) in SANE.items():
+            value = self.peak if name == "flops" else getattr(self, name)
+            if value is not None and not low <= value <= high:
+                raise ForescaleError(f"{name} must lie between {low:g} and {high:g}; got {value:g}.")
 
     def _check_parts(self) -> None:
         if self.devices is not None and self.devices < self.model_parallel:
