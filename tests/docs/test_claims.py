@@ -96,6 +96,15 @@ def test_calibration(row: str, stage: str) -> None:
     assert f"| {row} | {found['gap']:.3f} |{shift} | {100 * found['coverage']:.0f} % |" in README
 
 
+def test_calibration_page_holds_every_lab() -> None:
+    page = (ROOT / "docs" / "concepts" / "calibrate.md").read_text(encoding="utf-8")
+    stages = ("0 cells", "3 cells", "6 cells", "10 cells", "one_percent")
+    for name, lab in results("calibration")["labs"].items():
+        gaps = " | ".join(f"{lab['calibrated'][stage]['gap']:.3f}" for stage in stages)
+        (row,) = (line for line in page.splitlines() if line.startswith(f"| {name} | "))
+        assert row.endswith(f" | {gaps} |")
+
+
 def test_calibration_beside_published_laws() -> None:
     means = results("calibration")["means"]
     published = means["published"]

@@ -19,8 +19,8 @@ from forescale.fit.calibrate._held_out import held_out, rather_alone, references
 from forescale.fit.calibrate._law import LOG_COEFFICIENT, QUANTITIES, as_printed, calibrated_law
 from forescale.fit.calibrate._notes import notes_on, warnings_on
 from forescale.fit.calibrate._prior import labs_of, published_prior
-from forescale.fit.calibrate._valley import OCTAVE
-from forescale.laws import Z80, Landscape, law
+from forescale.fit.calibrate._valley import OCTAVE, landscape_of
+from forescale.laws import Z80, Landscape
 from forescale.workload import Workload
 
 if TYPE_CHECKING:
@@ -102,13 +102,6 @@ def evidence_of(cells: Sequence[Cell]) -> tuple[Evidence, ...]:
     """The evidence of each cell, read with the landscape of its kind of model."""
     alone = sum(len(cell.points) == 1 for cell in cells)
     return tuple(evidence(cell, landscape_of(cell.active_params < cell.params), 1 / max(alone, 1)) for cell in cells)
-
-
-def landscape_of(is_moe: bool) -> Landscape:
-    """Step Law's measured landscape for the kind of model."""
-    found = law("step-law-moe" if is_moe else "step-law").landscape
-    assert found is not None
-    return found
 
 
 def _ahead(cells: Sequence[Cell]) -> Workload:

@@ -16,7 +16,8 @@ from forescale.fit._scores import CellGap, Score
 from forescale.fit.calibrate._belief import Belief, design, deviation
 from forescale.fit.calibrate._choice import best_choice, best_rate_at
 from forescale.fit.calibrate._evidence import Evidence
-from forescale.laws import Landscape, law
+from forescale.fit.calibrate._valley import landscape_of
+from forescale.laws import law
 
 if TYPE_CHECKING:
     import numpy as np
@@ -104,17 +105,10 @@ def choice_in(belief: Belief, e: Evidence) -> Array:
     """(ln learning rate, ln batch) to choose in a cell; at the cell's own batch where only that was run."""
     import numpy as np
 
-    landscape = _landscape(e)
+    landscape = landscape_of(e.cell.active_params < e.cell.params)
     mean, covariance = belief.at(design(e.cell.params, e.cell.tokens, e.cell.active_params))
     chosen = mean + best_choice(landscape, covariance + deviation()).offset
     if e.cell.spread[1]:
         return chosen
     batch = e.cell.points[0, 1]
-    return np.array([chosen[0] + float(best_rate_at(landscape, batch - mean[1])), batch])
-
-
-def _landscape(e: Evidence) -> Landscape:
-    found = law("step-law-moe" if e.cell.active_params < e.cell.params else "step-law").landscape
-    if found is None:
-        raise ForescaleError("Step Law has lost its landscape: the catalog is damaged, install forescale again.")
-    return found
+    return np.array([chosen[0] + best_rate_at(landscape, batch - chosen[1]), batch])

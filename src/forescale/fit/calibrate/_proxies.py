@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from forescale.fit.calibrate._belief import Belief, design, deviation
-from forescale.fit.calibrate._calibrate import landscape_of, optimum_of
+from forescale.fit.calibrate._calibrate import optimum_of
 from forescale.fit.calibrate._evidence import MISSHAPEN, NOISE, STEEPNESS_SD
-from forescale.fit.calibrate._valley import OCTAVE, across, floor
+from forescale.fit.calibrate._valley import OCTAVE, across, floor, landscape_of
 from forescale.laws import Landscape
 from forescale.workload import Workload
 

@@ -11,13 +11,14 @@ from forescale.errors import ForescaleError
 from forescale.fit._evidence import CellEvidence, Coverage, Estimate, Evidence, LawReading, cell_evidence, coverage_of
 from forescale.fit._score import gap_at
 from forescale.fit.calibrate._belief import INPUTS, Belief, design
-from forescale.fit.calibrate._calibrate import groups_of, landscape_of, optimum_of
+from forescale.fit.calibrate._calibrate import groups_of, optimum_of
 from forescale.fit.calibrate._calibrated import Calibration
 from forescale.fit.calibrate._choice import RateCurve, rate_curve
 from forescale.fit.calibrate._evidence import Evidence as Said
 from forescale.fit.calibrate._held_out import choice_in, finite
 from forescale.fit.calibrate._law import QUANTITIES, as_printed
 from forescale.fit.calibrate._prior import start
+from forescale.fit.calibrate._valley import landscape_of
 from forescale.laws import Z80
 from forescale.workload import Workload
 

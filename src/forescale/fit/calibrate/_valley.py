@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from forescale.laws import Landscape, Slice
+from forescale.laws import Landscape, Slice, law
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,6 +20,13 @@ if TYPE_CHECKING:
 
 OCTAVE = math.log(2)
 WILD = 0.2  # gap (share) from which a run counts as diverged
+
+
+def landscape_of(is_moe: bool) -> Landscape:
+    """Step Law's measured landscape for the kind of model."""
+    found = law("step-law-moe" if is_moe else "step-law").landscape
+    assert found is not None
+    return found
 
 
 def across(landscape: Landscape, octaves: Array) -> Array:

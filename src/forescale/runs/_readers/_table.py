@@ -16,7 +16,6 @@ from forescale.runs._readers._source import Source, flatten, table_of
 if TYPE_CHECKING:
     import polars
 
-NANS = ["NaN", "nan", "NAN"]
 NULLS = ["", "NA", "N/A", "n/a", "null", "NULL", "None", "none", "-"]
 
 
