@@ -20,9 +20,11 @@ HEAVY = {"matplotlib", "numpy", "polars", "scipy", "torch"}
 FLOORS = (
     {"errors", "quantities"},
     {"workload", "schedules", "recipe"},
-    {"runs", "laws"},
+    {"runs", "laws", "parametrize", "optimizers"},
     {"fit"},
     {"plan"},
+    {"train"},
+    {"check"},
     {"plots"},
     {"report"},
     {"cli"},

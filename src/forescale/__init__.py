@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from forescale import schedules as schedules
     from forescale.errors import ForescaleError as ForescaleError
     from forescale.fit import fit_law as fit_law
     from forescale.fit import score as score
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from forescale.recipe import Recipe as Recipe
     from forescale.recipe import Value as Value
     from forescale.runs import read_runs as read_runs
+    from forescale.parametrize import parametrization as parametrization
     from forescale.workload import Shape as Shape
     from forescale.workload import Workload as Workload
 
@@ -55,11 +57,15 @@ _HOMES = {
     "make_frontier": "forescale.plan.frontier",
     "load_surface": "forescale.fit.surface",
     "make_plan": "forescale.plan",
+    "parametrization": "forescale.parametrize",
     "read_runs": "forescale.runs",
     "save_law": "forescale.laws",
     "score": "forescale.fit",
     "suggest": "forescale.fit.calibrate",
 }
+
+# Modules that are used by their own name, as in `forescale.schedules.cosine()`; loaded as lazily.
+_MODULES = ("schedules",)
 
 __all__ = [
     "Cluster",
@@ -81,6 +87,7 @@ __all__ = [
     "load_surface",
     "make_frontier",
     "make_plan",
+    "parametrization",
     "read_runs",
     "save_law",
     "score",
@@ -89,6 +96,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return import_module(f"forescale.{name}")
     if name not in _HOMES:
         raise AttributeError(f"module 'forescale' has no attribute {name!r}")
     return getattr(import_module(_HOMES[name]), name)

@@ -191,3 +191,16 @@ def test_impossible_experts(options: dict[str, Any], message: str) -> None:
 def test_impossible_latent_attention(name: str) -> None:
     with pytest.raises(ForescaleError, match=f"latent attention {name} must lie between 1 and 1e9; got 0"):
         replace(LATENT, **{name: 0})
+
+
+def test_width_and_depth_alone_are_a_shape_that_counts_nothing() -> None:
+    base = Shape(width=256, depth=4)
+    assert (base.width, base.layers) == (256, 4)
+    assert replace(base, layers=8).layers == 8
+    for count in (base.parts, lambda: base.attention_width):
+        with pytest.raises(ForescaleError, match="this shape states no heads"):
+            count()
+    with pytest.raises(ForescaleError, match=r"layers and depth are the same; got layers 2 and depth 4"):
+        Shape(width=256, layers=2, depth=4)
+    with pytest.raises(ForescaleError, match="layers must lie between 1 and 1e9; got unstated"):
+        Shape(width=256)

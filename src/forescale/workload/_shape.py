@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import reprlib
-from dataclasses import dataclass
+from dataclasses import InitVar, dataclass
 from typing import Literal
 
 from forescale.errors import ForescaleError
 from forescale.workload._parts import Part
 
 MAX_SIZE = 10**9
+
+
+class _Unstated(int):
+    """A size that nobody stated: false where a size is asked for, and told from a 0 that somebody wrote."""
+
+    def __repr__(self) -> str:
+        return "unstated"
+
+
+UNSTATED = _Unstated(0)
 
 
 def check_size(value: object, name: str, least: int = 1) -> int:
@@ -69,14 +79,14 @@ class Shape:
     """A decoder-only language model, described by what decides its parameter count; all sizes are counts.
 
     The defaults are a Llama-like model: multi-head attention, gated FFN, RMSNorm before attention and FFN plus a final
-    one, separate output matrix, no biases. Raises `ForescaleError` for sizes that are not whole, positive and at most
-    1e9, or that contradict one another.
+    one, separate output matrix, no biases. A base of a parametrization needs `width` and `depth` alone. Raises
+    `ForescaleError` for sizes that are not whole, positive and at most 1e9, or that contradict one another.
     """
 
-    layers: int
+    layers: int = UNSTATED  # blocks; or give `depth`
     width: int
-    heads: int
-    vocab: int
+    heads: int = UNSTATED  # without it and vocab nothing is counted
+    vocab: int = UNSTATED
     kv_heads: int | None = None  # None: as many as heads
     head_dim: int | None = None  # None: width / heads
     ffn_width: int | None = None  # None: 4 width; if gated, 8/3 width rounded up to a multiple of 256
@@ -92,10 +102,15 @@ class Shape:
     tied: bool = False  # the output matrix is the embedding
     experts: Experts | None = None
     latent: LatentAttention | None = None  # replaces grouped-query attention
+    depth: InitVar[int | None] = None  # another word for layers, when a shape is made; it is read as `layers`
 
-    def __post_init__(self) -> None:
-        for name in ("layers", "width", "heads", "vocab"):
+    def __post_init__(self, depth: int | None) -> None:
+        self._name_depth(depth)
+        for name in ("layers", "width"):
             check_size(getattr(self, name), name)
+        for name in ("heads", "vocab"):
+            if getattr(self, name) is not UNSTATED:
+                check_size(getattr(self, name), name)
         check_size(self.norms_per_layer, "norms_per_layer", least=0)
         for name in ("kv_heads", "head_dim", "ffn_width", "positions"):
             if getattr(self, name) is not None:
@@ -107,6 +122,13 @@ class Shape:
                 f"experts dense_layers must be below layers; got {self.experts.dense_layers} of {self.layers} layers: "
                 "leave experts out of a model that is dense in every layer."
             )
+
+    def _name_depth(self, depth: int | None) -> None:
+        if depth is None:
+            return
+        if self.layers is not UNSTATED and self.layers != depth:
+            raise ForescaleError(f"layers and depth are the same; got layers {self.layers} and depth {depth}: give one.")
+        object.__setattr__(self, "layers", depth)
 
     def _check_choices(self) -> None:
         for name, choices in (("norm", ("rms", "layer")), ("qk_norm", ("head", "full", None))):
@@ -122,7 +144,7 @@ class Shape:
                     "latent attention states its own head sizes and norms; got kv_heads, head_dim or qk_norm as well: "
                     "leave them out."
                 )
-        elif self.head_dim is None and self.width % self.heads:
+        elif self.head_dim is None and self.heads and self.width % self.heads:
             raise ForescaleError(
                 f"width must be a multiple of heads where head_dim is not given; got width {self.width} and heads "
                 f"{self.heads}: change one of them or give head_dim."
@@ -136,6 +158,7 @@ class Shape:
     @property
     def attention_width(self) -> int:
         """Query heads times the size of one query head: the T² FLOPs of attention grow with it."""
+        self._check_stated("heads")
         if self.latent is not None:
             return self.heads * (self.latent.nope_dim + self.latent.rope_dim)
         return self.heads * (self.head_dim or self.width // self.heads)
@@ -146,6 +169,7 @@ class Shape:
         A tied output matrix is counted once, in the embedding. `norms` holds every norm, also those on queries, keys
         and latent vectors.
         """
+        self._check_stated("heads", "vocab")
         sparse, dense = self._layers_by_ffn()
         matrix = self.vocab * self.width
         parts = (
@@ -158,6 +182,13 @@ class Shape:
             _part("norms", self._norms()),
         )
         return tuple(part for part in parts if part.params)
+
+    def _check_stated(self, *names: str) -> None:
+        if missing := [name for name in names if getattr(self, name) is UNSTATED]:
+            raise ForescaleError(
+                f"parameters are counted from layers, width, heads and vocab; this shape states no "
+                f"{' and no '.join(missing)}: give it."
+            )
 
     def _layers_by_ffn(self) -> tuple[int, int]:
         dense = self.experts.dense_layers if self.experts else self.layers
