@@ -8,7 +8,9 @@ from typing import Any
 
 from forescale.errors import ForescaleError
 from forescale.quantities import positive
-from forescale.schedules import SCHEDULES
+
+SCHEDULES = ("linear", "cosine")
+"""Of `forescale.schedules`, those that laws were measured under and that the exports write."""
 
 BATCH_RULES = {"landscape": None, "hold": 0.0, "square-root": 0.5, "linear": 1.0}
 """How the learning rate follows a batch that is not the law's own: an exponent, or the landscape's ridge (None)."""

@@ -9,7 +9,7 @@ import pytest
 from export_fixtures import LR, WEIGHT_DECAY, build_plan, load_python, schedule_factor
 
 from forescale.plan.export import export
-from forescale.schedules import SCHEDULES
+from forescale.schedules import by_name, factor_at
 
 PLANS = [("linear", 0.0), ("linear", 0.1), ("cosine", 0.0), ("cosine", 0.1)]
 
@@ -102,8 +102,9 @@ def test_the_real_scheduler_is_ours_from_the_end_of_the_warmup_on(
     model, tmp_path: Path, schedule: str, ratio: float, warmup: int
 ) -> None:
     real = trainer(model, exported(schedule, ratio, warmup_steps=warmup), tmp_path)
+    planned = by_name(schedule, warmup=warmup / 397, final=ratio)
     for step in range(397):
-        ours = SCHEDULES[schedule](step, 397, warmup, ratio)
+        ours = factor_at(planned, step, 397)
         expected = step / warmup if step < warmup else ours
         (lr,) = {g["lr"] for g in real.optimizer.param_groups}
         assert lr == pytest.approx(LR * expected, rel=0, abs=LR * 1e-15)

@@ -9,7 +9,7 @@ from export_fixtures import LR, build_plan, shell_flags
 
 from forescale.errors import ForescaleError
 from forescale.plan.export import export
-from forescale.schedules import linear
+from forescale.schedules import factor_at, linear
 
 
 @pytest.mark.parametrize("warmup", [0, 1, 37, 396])
@@ -64,7 +64,8 @@ def test_its_schedule_with_these_flags_is_ours(ratio: float) -> None:
     flags = shell_flags(export(build_plan(final_lr_ratio=ratio), "nanochat").text)
     steps, warmup = int(flags["num-iterations"]), int(flags["warmup-steps"])
     down = round(float(flags["warmdown-ratio"]) * steps)
+    ours = linear(warmup / steps, ratio)
     for step in range(steps):  # as documented: (k + 1) / W, then a line over the last `down` steps
         left = min(1.0, (steps - step) / down)
         theirs = (step + 1) / warmup if step < warmup else left + (1 - left) * float(flags["final-lr-frac"])
-        assert theirs == pytest.approx(linear(step, steps, warmup, ratio), rel=1e-12)
+        assert theirs == pytest.approx(factor_at(ours, step, steps), rel=1e-12)

@@ -8,7 +8,7 @@ import pytest
 from export_fixtures import LR, WEIGHT_DECAY, build_plan, load_python, python_values
 
 from forescale.plan.export import export
-from forescale.schedules import SCHEDULES
+from forescale.schedules import by_name, factor_at
 
 
 def test_batches_are_in_tokens(linear_plan) -> None:
@@ -61,7 +61,8 @@ def test_the_real_scheduler_is_one_step_ahead_after_the_warmup(schedule: str, ra
     config = SimpleNamespace(**{name: SimpleNamespace() for name in sections})
     plan = build_plan(schedule=schedule, final_lr_ratio=ratio)
     load_python(export(plan, "olmo-core").text).apply(config)
+    planned = by_name(schedule, warmup=37 / 397, final=ratio)
     for step in range(397):
         lr = config.train_module.scheduler.get_lr(LR, step + 1, 397)
-        ours = SCHEDULES[schedule](step + (step >= 36 and step < 396), 397, 37, ratio) if step < 396 else ratio
+        ours = factor_at(planned, step + (step >= 36 and step < 396), 397) if step < 396 else ratio
         assert lr == pytest.approx(LR * ours, rel=0, abs=LR * 1e-15)

@@ -8,7 +8,7 @@ import pytest
 from export_fixtures import LR, WEIGHT_DECAY, build_plan, load_python, python_values
 
 from forescale.plan.export import export
-from forescale.schedules import SCHEDULES
+from forescale.schedules import by_name, factor_at
 
 
 @pytest.mark.parametrize("target", ["torchtitan", "torchtitan-main"])
@@ -74,8 +74,9 @@ def test_the_real_classes_run_the_plans_schedule(schedule: str, ratio: float) ->
     config.optimizer.implementation = "for-loop"
     optimizers = config.optimizer.build(model_parts=[torch.nn.Linear(2, 2)])
     scheduler = config.lr_scheduler.build(optimizers=optimizers, training_steps=config.training.steps)
+    ours = by_name(schedule, warmup=37 / 397, final=ratio)
     for step in range(397):
         lr = next(iter(optimizers)).param_groups[0]["lr"]
         next(iter(optimizers)).step()
-        assert lr == pytest.approx(LR * SCHEDULES[schedule](step, 397, 37, ratio), rel=0, abs=LR * 1e-15)
+        assert lr == pytest.approx(LR * factor_at(ours, step, 397), rel=0, abs=LR * 1e-15)
         scheduler.step()

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from forescale.errors import ForescaleError
+from forescale.plan._request import SCHEDULES
 from forescale.plan._values import Plan
 from forescale.plan.export._render import Item
 from forescale.recipe import Value
-from forescale.schedules import SCHEDULES
 from forescale.workload import Workload
 
 
