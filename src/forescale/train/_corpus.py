@@ -133,9 +133,9 @@ def _check(options: _Options) -> None:
     if options.reading.errors not in ("strict", "replace"):
         raise ForescaleError(f"errors must be 'strict' or 'replace'; got {options.reading.errors!r}: choose one.")
     for name in ("need_tokens", "max_tokens", "seq_len"):
-        value = getattr(options, name)
-        if value is not None and value < 1:
-            raise ForescaleError(f"{name} must be 1 or more; got {value}: correct it.")
+        value: Any = getattr(options, name)
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+            raise ForescaleError(f"{name} must be a whole number, 1 or more; got {value!r}: correct it.")
 
 
 def _amount(held_out: float | None) -> float | None:
@@ -150,9 +150,7 @@ def _amount(held_out: float | None) -> float | None:
 
 def _one(found: Found, amount: float | None, tokenizer: Tokenizer | int, options: _Options) -> Corpus:
     """Both parts from the same tokens."""
-    limit = options.max_tokens
-    if found.is_stream:
-        limit = _stream_limit(found, amount, options)
+    limit = _limit(found, amount, options)
     every = options.tokenise(found, tokenizer, limit)
     total = len(every.tokens)
     size = _held_out_size(total, amount, options.seq_len)
@@ -163,17 +161,18 @@ def _one(found: Found, amount: float | None, tokenizer: Tokenizer | int, options
     return _corpus(found, every, train, held_out, every.notes, options)
 
 
-def _stream_limit(found: Found, amount: float | None, options: _Options) -> int:
+def _limit(found: Found, amount: float | None, options: _Options) -> int | None:
+    """How many tokens are taken at most, held-out ones included; `amount` is 0 where those come from elsewhere."""
+    if not found.is_stream:
+        return options.max_tokens
     if options.need_tokens is None:
         raise ForescaleError(
             f"a stream has no known end; {', '.join(found.given)} came without need_tokens: say how many to take."
         )
-    if isinstance(amount, int):
-        return options.need_tokens + amount
-    whole = round(options.need_tokens / (1 - (amount or HELD_OUT)))
-    held_out = _held_out_size(whole, amount, options.seq_len)
+    share = HELD_OUT if amount is None else 0.0 if isinstance(amount, int) else amount
+    held_out = 0 if amount == 0 else _held_out_size(round(options.need_tokens / (1 - share)), amount, options.seq_len)
     limit = options.need_tokens + held_out
-    return min(limit, options.max_tokens) if options.max_tokens else limit
+    return min(limit, options.max_tokens or limit)
 
 
 def _held_out_size(total: int, amount: float | None, seq_len: int) -> int:
@@ -199,10 +198,7 @@ def _two(found: Found, separate: Found, tokenizer: Tokenizer | int, options: _Op
         raise ForescaleError(
             f"training and held-out data must differ; both are {', '.join(found.given)}: name other files for one."
         )
-    limit = options.need_tokens if kept.is_stream else options.max_tokens
-    if kept.is_stream and limit is None:
-        limit = _stream_limit(kept, None, options)
-    train = options.tokenise(kept, tokenizer, limit)
+    train = options.tokenise(kept, tokenizer, _limit(kept, 0, options))
     held_out = options.tokenise(separate, train.tokenizer, MOST_HELD_OUT if separate.is_stream else None)
     for part, name in ((train, "training"), (held_out, "held-out")):
         if len(part.tokens) <= options.seq_len:

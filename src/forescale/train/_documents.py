@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 PIECE = 1 << 20  # bytes of one piece of a file of text
 READ = 1 << 17  # packed bytes that are unpacked at once
 TEXT = "text"
-ROWS_AT_ONCE = 4096
+ROWS_AT_ONCE = 1 << 26  # bytes on disk of the rows of a Parquet file that are read at once
 
 
 class Piece(NamedTuple):
@@ -93,11 +93,12 @@ def _cut(parts: Iterable[tuple[bytes, int]]) -> Iterator[tuple[bytes, int]]:
     """Pieces that end with a line, or at least between two characters."""
     rest, pending = b"", 0
     for part, read in parts:
-        rest, pending = rest + part, pending + read
-        while len(rest) >= PIECE:
-            end = rest.rfind(b"\n", 0, PIECE) + 1 or _boundary(rest[:PIECE])
-            yield rest[:end], pending
-            rest, pending = rest[end:], 0
+        rest, pending, start = rest + part, pending + read, 0
+        while len(rest) - start >= PIECE:
+            end = rest.rfind(b"\n", start, start + PIECE) + 1 or start + _boundary(rest[start : start + PIECE])
+            yield rest[start:end], pending
+            start, pending = end, 0
+        rest = rest[start:]
     if rest:
         yield rest, pending
 
@@ -110,14 +111,13 @@ def _boundary(data: bytes) -> int:
     return len(data)
 
 
-def chunks(file: File) -> Iterator[tuple[bytes, int]]:
+def chunks(file: File, at_once: int = PIECE) -> Iterator[tuple[bytes, int]]:
     """The unpacked content of a file, with the bytes on disk that were read for it."""
     with file.path.open("rb") as handle:
         if file.packing is None:
-            while data := handle.read(PIECE):
-                yield data, len(data)
-            return
-        yield from _unpacked(file, iter(lambda: handle.read(READ), b""))
+            yield from ((data, len(data)) for data in iter(lambda: handle.read(at_once), b""))
+        else:
+            yield from _unpacked(file, iter(lambda: handle.read(READ), b""))
 
 
 def _unpacked(file: File, packed: Iterator[bytes]) -> Iterator[tuple[bytes, int]]:
@@ -127,10 +127,8 @@ def _unpacked(file: File, packed: Iterator[bytes]) -> Iterator[tuple[bytes, int]
     try:
         for part in packed:
             rest, read = part, len(part)
-            while rest:
-                if whole:
-                    stream, whole, rest = fresh(), False, rest.lstrip(b"\0") if file.packing == "gz" else rest
-                    continue
+            while rest := rest.lstrip(b"\0") if whole else rest:  # zeros may fill up the end
+                stream = fresh() if whole else stream
                 yield stream.decompress(rest), read
                 whole, rest, read = stream.eof, stream.unused_data, 0
     except broken as error:
@@ -185,7 +183,7 @@ def _lines(parts: Iterable[tuple[bytes, int]]) -> Iterator[tuple[bytes, int]]:
 def _record(line: bytes, where: str) -> Mapping[str, Any]:
     try:
         record: Any = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ForescaleError(f"a line must hold one JSON object; {where} does not ({error}): correct it.") from None
     if not isinstance(record, dict):
         raise ForescaleError(f"a line must hold one JSON object; {where} holds {line[:40]!r}: correct it.")
@@ -225,8 +223,9 @@ def _parquet(file: File, reading: Reading, tally: Tally) -> Iterator[Piece]:
         frame = pl.scan_parquet(file.path)
         column = reading.key or _text_column(frame, file)
         rows: int = frame.select(pl.len()).collect().item()
-        for start in range(0, rows, ROWS_AT_ONCE):
-            texts = frame.select(column).slice(start, ROWS_AT_ONCE).collect().to_series()
+        at_once = max(1, rows * ROWS_AT_ONCE // file.size)
+        for start in range(0, rows, at_once):
+            texts = frame.select(column).slice(start, at_once).collect().to_series()
             yield from _column(texts, file, start, rows, reading, tally)
     except pl.exceptions.PolarsError as error:
         raise ForescaleError(f"a Parquet file must hold a column of text; {file.path}: {error}") from None

@@ -99,7 +99,7 @@ def write_tokens(
     """Write `tokens.bin` of at most `limit` tokens; `size` is the bytes on disk of all sources."""
     dtype, written, read, text, content = dtype_for(tokenizer.vocab), 0, 0, 0, sha256()
     with (folder / TOKENS).open("wb") as file:
-        for tokens, bytes_read, bytes_of_text in _encoded(pieces, tokenizer, dtype):
+        for tokens, bytes_read, bytes_of_text in _encoded(pieces, tokenizer, dtype, min(BATCH, limit or BATCH)):
             if limit is not None and len(tokens) > limit - written:
                 tokens = tokens[: limit - written]
                 bytes_of_text = tokenizer.count_bytes(tokens)
@@ -115,13 +115,15 @@ def write_tokens(
     return Written(tokens=written, bytes=text, fingerprint=content.hexdigest()[:16])
 
 
-def _encoded(pieces: Iterable[Part], tokenizer: Tokenizer, dtype: str) -> Iterator[tuple[NDArray[Any], int, int]]:
-    """Tokens of a few mebibytes of text at a time, with a separator between documents; bytes on disk and of text."""
+def _encoded(
+    pieces: Iterable[Part], tokenizer: Tokenizer, dtype: str, at_once: int
+) -> Iterator[tuple[NDArray[Any], int, int]]:
+    """Tokens of about `at_once` bytes of text at a time, with a separator between documents; bytes on disk and of text."""
     import numpy as np
 
     between = [] if tokenizer.separator is None else [np.array([tokenizer.separator], dtype)]
     ended = False
-    for batch in _batched(pieces):
+    for batch in _batched(pieces, at_once):
         arrays: list[NDArray[Any]] = []
         for piece, tokens in zip(batch, tokenizer.encode([piece.data for piece in batch]), strict=True):
             arrays += [*between, tokens] if ended else [tokens]
@@ -130,23 +132,23 @@ def _encoded(pieces: Iterable[Part], tokenizer: Tokenizer, dtype: str) -> Iterat
         yield np.concatenate(arrays).astype(dtype, copy=False), *sizes
 
 
-def _batched(pieces: Iterable[Part]) -> Iterator[list[Part]]:
+def _batched(pieces: Iterable[Part], at_once: int) -> Iterator[list[Part]]:
     batch: list[Part] = []
     size = 0
     for piece in pieces:
         batch.append(piece)
         size += len(piece.data)
-        if size >= BATCH:
+        if size >= at_once:
             yield batch
             batch, size = [], 0
     if batch:
         yield batch
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Write and sync a JSON file."""
+def write_text(path: Path, text: str) -> None:
+    """Write and sync a file."""
     with path.open("w", encoding="utf-8") as file:
-        json.dump(value, file, indent=1)
+        file.write(text)
         _sync(file)
 
 

@@ -8,8 +8,9 @@ import sys
 import sysconfig
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from forescale.errors import ForescaleError
 
@@ -43,14 +44,20 @@ class File:
 
 @dataclass(frozen=True, kw_only=True)
 class Rows:
-    """Rows in hand, such as a `datasets` stream: mappings with text, or texts. `name` is what the cache knows them by."""
+    """Rows in hand, such as a `datasets` stream: mappings with text, or texts.
+
+    The cache knows rows by their `name`: give other rows another one.
+    """
 
     name: str
     rows: Iterable[Any] | Callable[[], Iterable[Any]]
 
     @property
     def key(self) -> list[Any]:
-        """Rows cannot be compared: the name, and a fingerprint where the data set has one, must tell them apart."""
+        """The name, with a hash of what lies in a list, or the fingerprint of a `datasets` data set."""
+        rows: Any = self.rows
+        if isinstance(rows, (list, tuple)):
+            return ["rows", self.name, sha256(repr(cast("list[Any]", rows)).encode()).hexdigest()]
         return ["rows", self.name, str(getattr(self.rows, "_fingerprint", ""))]
 
 
@@ -117,7 +124,7 @@ def without(found: Found, others: Found) -> Found:
 
 
 def _identity(source: Source) -> str:
-    return str(source.path) if isinstance(source, File) else repr(source.key)
+    return str(source.path.resolve()) if isinstance(source, File) else repr(source.key)
 
 
 def _find(given: Given) -> Found:
@@ -130,7 +137,7 @@ def _find(given: Given) -> Found:
     if path.is_dir():
         return _folder(path)
     if path.is_file():
-        return Found(given=(text,), sources=(describe_file(path.resolve()),))
+        return Found(given=(text,), sources=(describe_file(path.absolute()),))
     return _glob(str(path))
 
 
@@ -146,7 +153,7 @@ def hub_address(text: str) -> Hub:
 
 def _glob(pattern: str) -> Found:
     names = glob.glob(pattern, recursive=True)  # noqa: PTH207 - pathlib has no patterns from the root
-    paths = sorted(Path(name).resolve() for name in names)
+    paths = sorted(Path(name).absolute() for name in names)
     files = [path for path in paths if path.is_file()]
     if not files:
         what = "matches no file" if glob.has_magic(pattern) else "does not exist"
@@ -156,7 +163,7 @@ def _glob(pattern: str) -> Found:
 
 def _folder(folder: Path) -> Found:
     """Every file below a folder that can be text; where some are JSON lines or Parquet, only these are data."""
-    files = [path for path in _walk(folder.resolve()) if not path.name.startswith(".")]
+    files = [path for path in _walk(folder.absolute()) if not path.name.startswith(".")]
     known = [describe_file(path) for path in files]
     texts = [file for file in known if file.kind != "text" or not _holds_nul(file)]
     records = [file for file in texts if file.kind != "text"]
@@ -219,7 +226,7 @@ def _is_lines(path: Path) -> bool:
 def _holds_nul(file: File) -> bool:
     from forescale.train._documents import chunks
 
-    first = next(iter(chunks(file)), (b"", 0))[0]
+    first, _ = next(chunks(file, at_once=SNIFFED), (b"", 0))
     return b"\0" in first[:SNIFFED]
 
 

@@ -22,10 +22,10 @@ from forescale.train._shards import (
     build_once,
     dtype_for,
     read_header,
-    write_json,
+    write_text,
     write_tokens,
 )
-from forescale.train._sources import Found
+from forescale.train._sources import File, Found
 from forescale.train._text import Tally
 from forescale.train._tokenizer import (
     FILE,
@@ -34,12 +34,10 @@ from forescale.train._tokenizer import (
     bpe_name,
     bpe_vocab,
     load_tokenizer,
-    save_tokenizer,
     train_bpe,
 )
 
 BPE_BYTES = 1 << 25  # of text that a BPE is trained on
-BYTES_PER_TOKEN = 4  # about, of BPE: decides how much of a stream it is trained on
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,14 +106,14 @@ def _build(
     pieces: Iterator[Piece] = read_pieces(found.sources, reading, tally)
     tokenizer = asked
     if isinstance(tokenizer, int):
-        tokenizer, pieces = _trained(found, tokenizer, reading, limit, pieces)
+        tokenizer, pieces = _trained(found, tokenizer, reading, pieces)
     counted = write_tokens(folder, pieces, tokenizer, limit=limit, size=found.size, progress=progress)
     if not counted.tokens:
         raise ForescaleError(
             f"the data must hold text; {', '.join(found.given)} holds none ({len(found.sources)} files or streams, "
             f"{tally.empty} empty documents): name other data."
         )
-    save_tokenizer(tokenizer, folder / FILE)
+    write_text(folder / FILE, tokenizer.to_json())
     header = {
         "format": FORMAT,
         "tokens": counted.tokens,
@@ -128,31 +126,41 @@ def _build(
         "tokenizer": tokenizer.name,
         "tokenizer_fingerprint": tokenizer.fingerprint,
         "keys": [source.key for source in found.sources],
-        "notes": [*tally.notes(), *_notes(asked, tokenizer, limit, counted.tokens, found)],
+        "notes": [*tally.notes(), *_notes(asked, tokenizer, found, reading, limit, counted.tokens)],
     }
-    write_json(folder / HEADER, header)
+    write_text(folder / HEADER, json.dumps(header, indent=1))
 
 
-def _notes(asked: Tokenizer | int, made: Tokenizer, limit: int | None, tokens: int, found: Found) -> Iterator[str]:
+def _notes(
+    asked: Tokenizer | int, made: Tokenizer, found: Found, reading: Reading, limit: int | None, tokens: int
+) -> Iterator[str]:
     if isinstance(asked, int) and made.vocab < asked:
         yield f"the text has merges for a vocabulary of {made.vocab}, not {asked}: the tokenizer has {made.vocab}"
     if made.separator is None:
         yield f"the tokenizer {made.name} has no end-of-document token: documents are joined without one"
     if limit is not None and tokens < limit and found.is_stream:
         yield f"the stream ended after {tokens:,} of {limit:,} tokens"
+    if reading.key and all(isinstance(source, File) and source.kind == "text" for source in found.sources):
+        yield f"the key {reading.key!r} is not used: all files are plain text"
 
 
-def _trained(
-    found: Found, vocab: int, reading: Reading, limit: int | None, pieces: Iterator[Piece]
-) -> tuple[Tokenizer, Iterator[Piece]]:
-    """A BPE trained on an even share of the files, or on the first of a stream, which is kept to be read again."""
-    if found.size is not None:
-        share = min(1.0, BPE_BYTES / max(found.size, 1))
-        again = read_pieces(found.sources, reading, Tally())
-        return train_bpe((piece.data[: round(share * len(piece.data))] for piece in again), vocab), pieces
-    most = min(BPE_BYTES, (limit or BPE_BYTES) * BYTES_PER_TOKEN)
-    first = list(_first(pieces, most))
+def _trained(found: Found, vocab: int, reading: Reading, pieces: Iterator[Piece]) -> tuple[Tokenizer, Iterator[Piece]]:
+    """A BPE trained on the first part of each file, or of a stream, which is then kept to be read again.
+
+    How much of it does not depend on the tokens that a run needs, so that runs of one stream share a tokenizer.
+    """
+    if not found.is_stream:
+        return train_bpe(_share(found, reading), vocab), pieces
+    first = list(_first(pieces, BPE_BYTES))
     return train_bpe((piece.data for piece in first), vocab), chain(first, pieces)
+
+
+def _share(found: Found, reading: Reading) -> Iterator[bytes]:
+    share = min(1.0, BPE_BYTES / max(found.size or 1, 1))
+    for source in found.sources:
+        most = round(share * source.size) if isinstance(source, File) else BPE_BYTES
+        for piece in _first(read_pieces([source], reading, Tally()), most):
+            yield piece.data[:most] if share < 1 else piece.data
 
 
 def _first(pieces: Iterable[Piece], most: int) -> Iterator[Piece]:

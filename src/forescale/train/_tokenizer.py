@@ -166,7 +166,7 @@ def bpe_vocab(name: str) -> int | None:
 
 
 def load_tokenizer(path: str | Path) -> Tokenizer:
-    """A tokenizer.json, or the one in a folder: of the `tokenizers` package, or as `save_tokenizer` wrote it."""
+    """A tokenizer.json, or the one in a folder: of the `tokenizers` package, or as `to_json` says it."""
     file = Path(path) / FILE if Path(path).is_dir() else Path(path)
     try:
         text = file.read_text("utf-8")
@@ -195,11 +195,6 @@ def _loaded(file: Path, text: str) -> SavedTokenizer:
     if vocab < 2:
         raise ForescaleError(f"a tokenizer must have 2 tokens or more; {file} has {vocab}: train it again.")
     return tokenizer
-
-
-def save_tokenizer(tokenizer: Tokenizer, path: Path) -> None:
-    """Write a tokenizer.json that `load_tokenizer` reads."""
-    path.write_text(tokenizer.to_json(), "utf-8")
 
 
 def _tokenizers() -> Any:
