@@ -9,19 +9,45 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from forescale.train._batches import Batches as Batches
+    from forescale.train._config import TrainConfig as TrainConfig
+    from forescale.train._corpus import Corpus as Corpus
+    from forescale.train._corpus import open_corpus as open_corpus
+    from forescale.train._loop import Step as Step
+    from forescale.train._loop import train as train
     from forescale.train._model import Decoder as Decoder
     from forescale.train._model import Losses as Losses
     from forescale.train._model import build_model as build_model
     from forescale.train._options import ModelOptions as ModelOptions
+    from forescale.train._result import Result as Result
 
 _HOMES = {
+    "Batches": "_batches",
+    "Corpus": "_corpus",
     "Decoder": "_model",
     "Losses": "_model",
     "ModelOptions": "_options",
+    "Result": "_result",
+    "Step": "_loop",
+    "TrainConfig": "_config",
     "build_model": "_model",
+    "open_corpus": "_corpus",
+    "train": "_loop",
 }
 
-__all__ = ["Decoder", "Losses", "ModelOptions", "build_model"]
+__all__ = [
+    "Batches",
+    "Corpus",
+    "Decoder",
+    "Losses",
+    "ModelOptions",
+    "Result",
+    "Step",
+    "TrainConfig",
+    "build_model",
+    "open_corpus",
+    "train",
+]
 
 
 def __getattr__(name: str) -> Any:
