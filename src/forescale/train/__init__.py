@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from forescale.train._model import build_model as build_model
     from forescale.train._options import ModelOptions as ModelOptions
     from forescale.train._result import Result as Result
+    from forescale.train._shapes import shape_for as shape_for
 
 _HOMES = {
     "Batches": "_batches",
@@ -32,6 +33,7 @@ _HOMES = {
     "TrainConfig": "_config",
     "build_model": "_model",
     "open_corpus": "_corpus",
+    "shape_for": "_shapes",
     "train": "_loop",
 }
 
@@ -46,6 +48,7 @@ __all__ = [
     "TrainConfig",
     "build_model",
     "open_corpus",
+    "shape_for",
     "train",
 ]
 

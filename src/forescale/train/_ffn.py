@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from forescale.train._masks import Linear, add_mask, masked
+from forescale.train._norms import at_least_float32
 from forescale.train._options import Activation, ModelOptions
 from forescale.workload import Experts, Shape
 
@@ -95,7 +96,7 @@ class ExpertFFN(nn.Module):
         Transformer 2021, eq. 4): 1 where both are even, whatever `top_k`.
         """
         tokens = x.reshape(-1, x.shape[-1])
-        probabilities = self.router(tokens).float().softmax(-1)
+        probabilities = at_least_float32(self.router(tokens)).softmax(-1)
         weights, chosen = probabilities.topk(self.top_k)
         if self.top_k > 1:
             weights = weights / weights.sum(-1, keepdim=True)

@@ -13,7 +13,7 @@ from forescale.errors import ForescaleError
 from forescale.train._attention import Attention, Tables
 from forescale.train._ffn import ExpertFFN, make_ffn
 from forescale.train._masks import Linear, draw_masks_
-from forescale.train._norms import make_norm
+from forescale.train._norms import at_least_float32, make_norm
 from forescale.train._options import ModelOptions
 from forescale.workload import Shape
 from forescale.workload._shape import check_size
@@ -76,10 +76,13 @@ class Decoder(nn.Module):
         self.head = None if shape.tied else Linear(shape.width, shape.vocab)
 
     def forward(self, tokens: Tensor, targets: Tensor | None = None) -> Tensor | Losses:
-        """Logits (batch, length, vocab) in float32, or the `Losses` if there are `targets` (batch, length)."""
+        """Logits (batch, length, vocab), or the `Losses` if there are `targets`, both (batch, length).
+
+        Logits are in float32, or in float64 if the model is.
+        """
         x, balance = self._hidden(tokens)
         weight = self.embedding.weight if self.head is None else self.head.weight
-        logits = functional.linear(x, weight).float()
+        logits = at_least_float32(functional.linear(x, weight))
         return logits if targets is None else self._losses(logits, targets, balance)
 
     def _hidden(self, tokens: Tensor) -> tuple[Tensor, list[Tensor]]:

@@ -17,6 +17,11 @@ def make_norm(kind: Literal["rms", "layer"], size: int, eps: float) -> nn.Module
     return RMSNorm(size, eps) if kind == "rms" else nn.LayerNorm(size, eps)
 
 
+def at_least_float32(x: Tensor) -> Tensor:
+    """`x` in float32, or in float64 if it is that."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
 class RMSNorm(nn.Module):
     """x / sqrt(mean(x²) + eps) * weight over the last dimension (Zhang & Sennrich 2019)."""
 
