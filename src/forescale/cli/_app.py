@@ -8,6 +8,7 @@ from forescale.cli._fit import fit
 from forescale.cli._frontier import frontier
 from forescale.cli._laws import laws
 from forescale.cli._plan import plan
+from forescale.cli._schedule import schedule
 from forescale.cli._score import score
 from forescale.cli._suggest import suggest
 from forescale.errors import ForescaleError
@@ -23,7 +24,7 @@ def app() -> App:
         print_error=False,
         result_action="return_none",
     )
-    for command in (plan, score, fit, suggest, frontier, laws):
+    for command in (plan, score, fit, suggest, frontier, schedule, laws):
         root.command(command)
     return root
 

@@ -1,4 +1,4 @@
-"""Pictures of laws, plans, frontiers, scores, surfaces, iso-FLOP sets and fits; they hold no logic."""
+"""Pictures of laws, plans, frontiers, schedules, scores, surfaces, iso-FLOP sets and fits; they hold no logic."""
 
 from forescale.plots._caution import caution_chart as caution_chart
 from forescale.plots._coefficients import slope_chart as slope_chart
@@ -20,6 +20,7 @@ from forescale.plots._save import inline_svg as inline_svg
 from forescale.plots._save import picture_bytes as picture_bytes
 from forescale.plots._save import picture_format as picture_format
 from forescale.plots._save import save as save
+from forescale.plots._schedules import schedules_figure as schedules_figure
 from forescale.plots._scores import calibration_chart as calibration_chart
 from forescale.plots._scores import held_out_chart as held_out_chart
 from forescale.plots._scores import score_chart as score_chart
@@ -48,6 +49,7 @@ __all__ = [
     "plan_map",
     "residual_chart",
     "save",
+    "schedules_figure",
     "score_chart",
     "slope_chart",
     "surface_map",

@@ -1,5 +1,7 @@
 """Learning rate schedules: pure functions from progress in [0, 1] to a factor on the peak, and what they average.
 
+Any function of yours from a float to a float, finite and at least 0, is a schedule too (the type `Schedule`).
+
 A step of a run of S steps covers the progress from i / S to (i + 1) / S and uses the larger factor of its two ends
 (`factor_at`). So the first step learns although the schedule starts at 0, and so does the last although it ends at 0:
 with W = warmup × S whole, linear-to-zero is (i + 1) / W while i < W, then (S - i) / (S - W). Where W is not whole no
@@ -36,7 +38,6 @@ from forescale.schedules._timescale import weight_decay_of as weight_decay_of
 __all__ = [
     "SCHEDULES",
     "Averaging",
-    "Schedule",
     "averaging",
     "by_name",
     "constant",
