@@ -1,0 +1,97 @@
+"""The small models and runs that the checks make, where the caller brings none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from forescale.errors import ForescaleError
+
+# The size that is looked along, and the settings of a run that a check fixes.
+AXES = ("width", "depth", "density")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Proxy:
+    """A decoder on bytes of text and how long it is trained; sizes in tokens and sequences, `timescale` a share of the run."""
+
+    seq_len: int = 64
+    batch_sequences: int = 8
+    steps: int = 200
+    head_dim: int = 16  # the same at every width: the width grows by heads
+    tied: bool = False
+    timescale: float = 0.3  # AdamW's averaging timescale at the best learning rate, which sets the weight decay
+    warmup: float = 0.1
+    beta2: float = 0.95
+    evaluated: int = 64  # sequences of held-out text
+    data: tuple[str, ...] = ()  # files of text; none: the sources of Python's standard library
+
+    def model(self, width: int, depth: int, density: float) -> Any:
+        """A decoder of that size; its values are drawn anew by the rules."""
+        from forescale.train import ModelOptions, build_model
+        from forescale.workload import Shape
+
+        if width % self.head_dim:
+            raise ForescaleError(
+                f"a width must be a multiple of the head size {self.head_dim}; got {width}: change it, or head_dim."
+            )
+        shape = Shape(layers=depth, width=width, heads=width // self.head_dim, vocab=256, tied=self.tied)
+        return build_model(shape, ModelOptions(density=density), seq_len=self.seq_len)
+
+    def corpus(self) -> Any:
+        """The text as tokens."""
+        from forescale.train import open_corpus
+
+        return open_corpus(list(self.data) or None, tokenizer="bytes")
+
+
+def sequences_loss(model: Any, sequences: Any) -> Any:
+    """Mean nats per token of (count, length + 1) sequences, for our decoder, Hugging Face's models and nanoGPT's."""
+    inputs, targets = sequences[:, :-1], sequences[:, 1:]
+    if hasattr(model, "config") and hasattr(model.config, "to_dict"):
+        return _cross_entropy(model(input_ids=inputs).logits, targets)
+    made = model(inputs, targets)
+    if hasattr(made, "objective"):
+        return made.objective
+    if isinstance(made, tuple):
+        return made[1]  # pyright: ignore[reportUnknownVariableType]
+    return _cross_entropy(made, targets)
+
+
+def logits_of(model: Any, sequences: Any) -> Any:
+    """The logits of the same sequences."""
+    inputs, targets = sequences[:, :-1], sequences[:, 1:]
+    if hasattr(model, "config") and not hasattr(model.config, "to_dict"):
+        return model(inputs, targets)[0]  # nanoGPT's gives those of every position beside a loss only
+    made = model(inputs)
+    if isinstance(made, tuple):
+        return made[0]  # pyright: ignore[reportUnknownVariableType]
+    return getattr(made, "logits", made)
+
+
+def _cross_entropy(logits: Any, targets: Any) -> Any:
+    from torch.nn.functional import cross_entropy
+
+    return cross_entropy(logits.reshape(-1, logits.shape[-1]), targets.reshape(-1))
+
+
+MakeModel = Callable[[int, int, float], Any]
+MakeRules = Callable[[int, int, float], Any]
+
+
+def rules_of(scheme: Any, base: Mapping[str, Any], alpha: float | None) -> MakeRules:
+    """For each size its rules: those of a scheme's name around the base, or what the caller's function gives."""
+    if callable(scheme):
+        return scheme
+    from forescale.parametrize import parametrization
+    from forescale.workload import Shape
+
+    def made(width: int, depth: int, density: float) -> Any:
+        del width, depth
+        options: dict[str, Any] = {} if alpha is None else {"alpha": alpha}
+        if scheme == "supar":
+            options["density"] = density
+        return parametrization(scheme, base=Shape(width=base["width"], depth=base["depth"]), **options)
+
+    return made

@@ -1,0 +1,98 @@
+"""What a coordinate check found: sizes of activations over a model size, their slopes, and the verdict."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+LIMIT = (
+    0.2  # octaves of |x| an octave of the axis: x 1.5 over x 8, far from the 1/2 and 1 of a missing power of the width
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Curve:
+    """Mean |x| of one kind of activation, a row a step (0: before any) and a column a size; the mean over the seeds."""
+
+    kind: str
+    values: tuple[tuple[float, ...], ...]
+    slopes: tuple[float, ...]  # of log |x| over log size, a step each
+    verdict: str  # flat, grows, shrinks, diverges
+
+    @property
+    def slope(self) -> float:
+        """The slope that is judged: of the last step."""
+        return self.slopes[-1]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CoordCheck:
+    """The answer of `check_coords`."""
+
+    scheme: str
+    axis: str  # width, depth or density
+    sizes: tuple[float, ...]
+    fixed: Mapping[str, float]  # the other two
+    steps: int
+    seeds: int
+    learning_rate: float
+    curves: tuple[Curve, ...]
+    decays: tuple[Curve, ...]  # learning rate times weight decay a step, by role: it should not move with the size
+    limit: float = LIMIT
+
+    @property
+    def verdict(self) -> str:
+        """Pass where every curve is flat, else fail."""
+        return "pass" if all(c.verdict == "flat" for c in (*self.curves, *self.decays)) else "fail"
+
+    @property
+    def says(self) -> str:
+        """The verdict as a sentence."""
+        off = [c for c in (*self.curves, *self.decays) if c.verdict != "flat"]
+        if not off:
+            return f"{self.scheme}: activations after {self.steps} steps do not move with the {self.axis}."
+        found = ", ".join(f"{c.kind} {c.verdict} ({self.axis}^{c.slope:+.2f})" for c in off)
+        return f"{self.scheme}: not right over the {self.axis}: after {self.steps} steps {found}."
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON types; what is not finite is null."""
+        document = {"check": "coords", "verdict": self.verdict, "says": self.says, **asdict(self)}
+        return finite(document)
+
+
+def make_curve(kind: str, sizes: Sequence[float], values: Sequence[Sequence[float]], limit: float) -> Curve:
+    """Slopes of every step, and the verdict on the last.
+
+    What a parametrization promises is sizes in the course of training, not at the start: there logits of a wide muP model
+    are small, and under CompleteP at alpha = 1 the stream of a deep one (facts of the initial values, not faults).
+    """
+    slopes = tuple(log_slope(sizes, row) for row in values)
+    last = slopes[-1]
+    verdict = (
+        "diverges" if not math.isfinite(last) else "grows" if last > limit else "shrinks" if last < -limit else "flat"
+    )
+    return Curve(kind=kind, values=tuple(tuple(row) for row in values), slopes=slopes, verdict=verdict)
+
+
+def log_slope(sizes: Sequence[float], values: Sequence[float]) -> float:
+    """The least squares slope of log values over log sizes; nan where a value is not finite, 0 where all are 0."""
+    if all(value == 0 for value in values):
+        return 0.0
+    if not all(math.isfinite(value) and value > 0 for value in values):
+        return math.nan
+    x, y = [math.log(s) for s in sizes], [math.log(v) for v in values]
+    mx, my = sum(x) / len(x), sum(y) / len(y)
+    return sum((a - mx) * (b - my) for a, b in zip(x, y, strict=True)) / sum((a - mx) ** 2 for a in x)
+
+
+def finite(value: Any) -> Any:
+    """The same with None for floats that JSON cannot hold."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key: finite(one) for key, one in value.items()}  # pyright: ignore[reportUnknownVariableType]
+    if isinstance(value, list | tuple):
+        return [finite(one) for one in value]  # pyright: ignore[reportUnknownVariableType]
+    return value

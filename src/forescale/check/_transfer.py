@@ -1,0 +1,242 @@
+"""The transfer check: train at several learning rates and sizes, and look where the minima lie."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass, field
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+from forescale.check._coords import _axis, _check_counts  # pyright: ignore[reportPrivateUsage]
+from forescale.check._proxy import AXES, MakeModel, Proxy, rules_of, sequences_loss
+from forescale.check._transfer_values import COST, TOLERANCE, Point, TransferCheck, find_minima
+from forescale.errors import ForescaleError
+
+Progress = Callable[[Point, int, int], None]
+EXTENSIONS = 3  # times that the grid grows by a rate where a minimum lies at its end
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One training run to make."""
+
+    scheme: Any
+    alpha: float | None
+    base: dict[str, int]
+    width: int
+    depth: int
+    density: float
+    learning_rate: float
+    seed: int
+    size: float  # of the three, the one that the check looks along
+    proxy: Proxy
+    optimizer: str
+    reference_rate: float  # at which the proxy's timescale holds
+    make_model: MakeModel | None = field(default=None, compare=False)
+    batches: Any = field(default=None, compare=False)
+
+    @property
+    def key(self) -> str:
+        """What identifies the run in a folder of results."""
+        known = {k: v for k, v in asdict(self).items() if k not in ("make_model", "batches")}
+        return blake2b(json.dumps(known, sort_keys=True, default=str).encode(), digest_size=12).hexdigest()
+
+
+def check_transfer(
+    scheme: Any,
+    *,
+    widths: Sequence[int] = (32, 64, 128, 256),
+    depths: Sequence[int] = (2,),
+    densities: Sequence[float] = (1.0,),
+    learning_rates: Sequence[float] = tuple(2.0**-e for e in range(10, 3, -1)),
+    seeds: int = 1,
+    alpha: float | None = None,
+    proxy: Proxy | None = None,
+    make_model: MakeModel | None = None,
+    batches: Any = None,
+    optimizer: str = "adamw",
+    tolerance: float = TOLERANCE,
+    cost: float = COST,
+    workers: int = 1,
+    folder: str | Path | None = None,
+    progress: Progress | None = None,
+) -> TransferCheck:
+    """Held-out loss over the learning rate at several sizes, the minima, their drift in octaves, and a verdict.
+
+    Sizes, `scheme`, `make_model` and `batches` (a pair: training batches as a function of the step, held-out sequences) as in
+    `check_coords`. Every run is a whole one: warmup, linear decay to zero, weight decay from the proxy's timescale. Where a
+    minimum lies at the end of the grid, the grid grows. With `folder`, finished runs are kept in `points.jsonl` there and not
+    made again. `workers` processes share the runs, one thread each.
+    """
+    proxy = proxy or Proxy()
+    axis, sizes = _axis(widths, depths, densities)
+    _check_counts(proxy.steps, seeds)
+    rates = _rates(learning_rates)
+    base = {"width": widths[0], "depth": depths[0]}
+
+    def job(at: float, rate: float, seed: int) -> Job:
+        size: dict[str, Any] = {"width": widths[0], "depth": depths[0], "density": densities[0], axis: at}
+        return Job(
+            scheme=scheme, alpha=alpha, base=base, learning_rate=rate, seed=seed, size=at, proxy=proxy,
+            optimizer=optimizer, reference_rate=REFERENCE_RATE, make_model=make_model, batches=batches, **size,
+        )  # fmt: skip
+
+    store = _Store(folder)
+    points = _run_all([job(at, r, s) for at in sizes for r in rates for s in range(seeds)], store, workers, progress)
+    for _ in range(EXTENSIONS):
+        more = _beyond(points, sizes)
+        if not more:
+            break
+        points += _run_all([job(at, r, s) for at, r in more for s in range(seeds)], store, workers, progress)
+    return TransferCheck(
+        scheme=scheme if isinstance(scheme, str) else "your own rules",
+        axis=axis,
+        fixed={name: float(of[0]) for name, of in zip(AXES, (widths, depths, densities), strict=True) if name != axis},
+        steps=proxy.steps,
+        tokens=proxy.steps * proxy.batch_sequences * proxy.seq_len,
+        seeds=seeds,
+        points=tuple(sorted(points, key=lambda p: (p.size, p.learning_rate, p.seed))),
+        minima=find_minima(points, [float(s) for s in sizes]),
+        tolerance=tolerance,
+        cost=cost,
+    )
+
+
+REFERENCE_RATE = 2.0**-7
+
+
+def _rates(given: Sequence[float]) -> list[float]:
+    rates = sorted(set(given))
+    if len(rates) < 3 or rates[0] <= 0:
+        raise ForescaleError(f"a minimum needs three or more learning rates above 0; got {', '.join(map(str, given))}.")
+    return rates
+
+
+def _beyond(points: Sequence[Point], sizes: Sequence[float]) -> list[tuple[float, float]]:
+    """Size and learning rate of the runs that would show a minimum now at an end of its grid."""
+    wanted: list[tuple[float, float]] = []
+    for minimum in find_minima(points, [float(s) for s in sizes]):
+        rates = sorted({p.learning_rate for p in points if p.size == minimum.size})
+        if minimum.edge and math.isfinite(minimum.loss):
+            low = minimum.learning_rate == rates[0]
+            wanted.append((minimum.size, rates[0] ** 2 / rates[1] if low else rates[-1] ** 2 / rates[-2]))
+    return wanted
+
+
+def _run_all(jobs: Sequence[Job], store: _Store, workers: int, progress: Progress | None) -> list[Point]:
+    known = store.read()
+    found = [known[job.key] for job in jobs if job.key in known]
+    missing = [job for job in jobs if job.key not in known]
+    for done, (job, point) in enumerate(_made(missing, workers), start=len(found) + 1):
+        store.add(job.key, point)
+        found.append(point)
+        if progress is not None:
+            progress(point, done, len(jobs))
+    return found
+
+
+def _made(jobs: Sequence[Job], workers: int) -> Iterable[tuple[Job, Point]]:
+    if workers <= 1 or len(jobs) <= 1:
+        yield from ((job, run(job)) for job in jobs)
+        return
+    import multiprocessing
+
+    # The largest first: the last ones to finish are then short.
+    order = sorted(jobs, key=lambda job: -job.width * job.width * job.depth)
+    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"), initializer=_one_thread) as pool:
+        futures = {pool.submit(run, job): job for job in order}
+        for future in as_completed(futures):
+            yield futures[future], future.result()
+
+
+def _one_thread() -> None:
+    import torch
+
+    torch.set_num_threads(1)
+
+
+def run(job: Job) -> Point:
+    """Train once; the loss is that of held-out text, infinite where the run diverged."""
+    import torch
+
+    from forescale.optimizers import make_optimizer
+    from forescale.schedules import factors, linear_to_zero
+
+    rules = rules_of(job.scheme, job.base, job.alpha)(job.width, job.depth, job.density)
+    model = (job.make_model or job.proxy.model)(job.width, job.depth, job.density)
+    train, held_out = job.batches or _data(job.proxy)
+    rules.initialize_(model, job.seed)
+    decay = 1 / (job.proxy.timescale * job.proxy.steps * job.reference_rate)
+    recipe = {"learning_rate": job.learning_rate, "weight_decay": decay, "beta2": job.proxy.beta2}
+    made = make_optimizer(job.optimizer, rules.param_groups(model, recipe, optimizer=job.optimizer))
+    peaks = [group["lr"] for group in made.param_groups]
+    parameters = [p for group in made.param_groups for p in group["params"]]
+    for step, factor in enumerate(factors(linear_to_zero(warmup=job.proxy.warmup), job.proxy.steps)):
+        for group, peak in zip(made.param_groups, peaks, strict=True):
+            group["lr"] = peak * float(factor)
+        made.zero_grad()
+        loss = sequences_loss(model, train(step + job.seed * job.proxy.steps))
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        made.step()
+        if step % 10 == 0 and not math.isfinite(float(loss)):
+            return _point(job, math.inf)
+    return _point(job, _held_out_loss(model, held_out))
+
+
+def _held_out_loss(model: Any, sequences: Any) -> float:
+    import torch
+
+    with torch.no_grad():
+        parts = [float(sequences_loss(model, part)) for part in sequences.split(16)]
+    return sum(parts) / len(parts)
+
+
+def _point(job: Job, loss: float) -> Point:
+    lost = not math.isfinite(loss)
+    return Point(size=job.size, learning_rate=job.learning_rate, seed=job.seed, loss=math.inf if lost else loss)
+
+
+def _data(proxy: Proxy) -> tuple[Callable[[int], Any], Any]:
+    from forescale.train import Batches
+
+    corpus = proxy.corpus()
+    order = Batches(corpus.train, seq_len=proxy.seq_len)
+    held = Batches(corpus.held_out, seq_len=proxy.seq_len, shuffle=False)
+    count = min(proxy.evaluated, held.sequences)
+    return lambda step: order.at(step * proxy.batch_sequences, proxy.batch_sequences), held.at(0, count)
+
+
+class _Store:
+    """Finished runs, a JSON line each: a line cut short by a crash is not one."""
+
+    def __init__(self, folder: str | Path | None) -> None:
+        self.file = None if folder is None else Path(folder) / "points.jsonl"
+        if self.file is not None:
+            self.file.parent.mkdir(parents=True, exist_ok=True)
+
+    def read(self) -> dict[str, Point]:
+        """Key of a job -> its point."""
+        if self.file is None or not self.file.exists():
+            return {}
+        found: dict[str, Point] = {}
+        for line in self.file.read_text(encoding="utf-8").splitlines():
+            try:
+                row = json.loads(line)
+                loss = math.inf if row["loss"] is None else row["loss"]
+                found[row["key"]] = Point(**{k: row[k] for k in ("size", "learning_rate", "seed")}, loss=loss)
+            except (ValueError, KeyError):
+                continue
+        return found
+
+    def add(self, key: str, point: Point) -> None:
+        """Append one."""
+        if self.file is None:
+            return
+        row = {"key": key, **asdict(point), "loss": point.loss if math.isfinite(point.loss) else None}
+        with self.file.open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps(row) + "\n")
