@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from torch import Tensor
@@ -14,7 +16,13 @@ from forescale.train._config import TrainConfig
 from forescale.train._corpus import Corpus, open_corpus
 from forescale.train._distributed import World, joined
 from forescale.train._evaluate import HeldOut, check_held_out
-from forescale.train._result import Result, mean_of_last
+from forescale.train._folder import check_free
+from forescale.train._history import History, mean_of_last
+from forescale.train._interrupt import Interrupt, RunInterruptedError, interruptible
+from forescale.train._keeper import Keeper
+from forescale.train._peak import bf16_slowdown, matmul_peak
+from forescale.train._progress import Progress
+from forescale.train._result import Result
 from forescale.train._step import Stepper
 
 
@@ -23,7 +31,7 @@ class Step(NamedTuple):
 
     step: int  # steps taken, this one included
     loss: Tensor | float  # nats per token before the step's update; a tensor where fetching it would wait
-    grad_norm: Tensor | float
+    grad_norm: Tensor | float  # before clipping
     learning_rate: float
     model: Any
 
@@ -31,14 +39,32 @@ class Step(NamedTuple):
 OnStep = Callable[[Step], object]
 
 
-def train(config: TrainConfig, *, corpus: Corpus | None = None, on_step: OnStep | None = None) -> Result:
-    """Train as the config says and measure the held-out loss.
+def train(
+    config: TrainConfig,
+    *,
+    corpus: Corpus | None = None,
+    on_step: OnStep | None = None,
+    resume: bool = False,
+    progress: bool = False,
+) -> Result:
+    """Train as the config says and measure the held-out loss; files are written where the config has an `out` folder.
 
-    `corpus` None opens `config.data`. `on_step` is called after every step; if it returns True, the run stops there.
-    A loss or gradient norm that is not finite ends the run: its result is `diverged`, with an infinite loss.
+    `corpus` None opens `config.data`. `on_step` is called after every step; if it returns True, the run ends there.
+    `resume` goes on from the newest checkpoint in `out`, to the same bits as a run that was never stopped (on the same
+    device, threads and processes); without one it starts anew. Under torchrun the processes share the run.
+
+    A loss or gradient norm that is not finite ends the run: the result is `diverged`, with an infinite loss. Ctrl-C and
+    SIGTERM save a checkpoint first, if there is a folder, and raise `RunInterruptedError`. Raises `ForescaleError` for
+    a config that fits neither the data nor the run in the folder.
     """
     with joined(config) as world:
-        return Session(config, world, corpus or _open(config, world)).run(on_step)
+        if config.out is not None and world.main:
+            check_free(Path(config.out), resume=resume)
+        session = Session(config, world, corpus or _open(config, world), resume=resume, progress=progress)
+        try:
+            return session.run(on_step)
+        finally:
+            session.close()
 
 
 def _open(config: TrainConfig, world: World) -> Corpus:
@@ -60,87 +86,173 @@ def _open(config: TrainConfig, world: World) -> Corpus:
 class Session:
     """One process's part of a run, from its first step or a checkpoint to its end."""
 
-    def __init__(self, config: TrainConfig, world: World, corpus: Any) -> None:
+    def __init__(self, config: TrainConfig, world: World, corpus: Any, *, resume: bool, progress: bool) -> None:
         self.config, self.world, self.corpus = config, world, corpus
         corpus.check_vocab(config.shape.vocab)
         check_held_out(len(corpus.held_out), config.seq_len)
         batches = Batches(corpus.train, seq_len=config.seq_len, seed=config.seed, least=config.batch_sequences)
         self.stepper = Stepper(config, world, batches)
         self.held_out = HeldOut(corpus.held_out, self.stepper)
-        self.start, self.seconds = 0, 0.0
-        self.history = History(1 if self.stepper.on_cpu else config.log_every)
+        self.notes = list(_precision_notes(self.stepper))
+        self.keeper = Keeper(config, self.stepper, corpus.describe(), resume=resume) if config.out else None
+        self.start, self.seconds = (self.keeper.step, self.keeper.seconds) if self.keeper else (0, 0.0)
+        self.history = History(self.start, 1 if self.stepper.on_cpu else config.log_every)
+        self.progress = self._make_progress() if progress and world.main else None
+        self._began = 0.0
 
     def run(self, on_step: OnStep | None = None) -> Result:
         """Take the steps that are left."""
-        stepper, history, steps = self.stepper, self.history, self.config.steps
+        config, stepper, history = self.config, self.stepper, self.history
         taken, bad = self.start, None
-        began = time.perf_counter()
-        for index in range(self.start, steps):
-            loss, norm = stepper.step(index)
-            taken = index + 1
-            history.add(loss, norm)
-            if history.due or taken == steps:
-                bad = history.fetch()
-                if bad is not None:
+        with interruptible(self.keeper is not None) as interrupt:
+            self._began = time.perf_counter()
+            while taken < config.steps:
+                history.add(*(numbers := stepper.step(taken)))
+                taken += 1
+                if history.due or self._due(taken):
+                    if (bad := history.fetch()) is not None:
+                        break
+                    self._upkeep(taken)
+                if on_step is not None and on_step(self._seen(taken, *numbers)) is True:
+                    bad = history.fetch()
                     break
-            if on_step is not None and on_step(self._seen(taken, loss, norm)) is True:
-                bad = history.fetch()
-                break
-        self.seconds += time.perf_counter() - began
-        return self._result(taken, None if bad is None else self.start + bad + 1)
+                if self._interrupted(interrupt, taken):
+                    self._stop(interrupt, taken)
+            self._pause_clock()
+            return self._end(taken, bad)
+
+    def _due(self, taken: int) -> bool:
+        """Whether something is to be done after this step that needs its numbers."""
+        config = self.config
+        if taken == config.steps or (config.eval_every and taken % config.eval_every == 0):
+            return True
+        return self.keeper is not None and taken % config.every_checkpoint == 0
+
+    def _upkeep(self, taken: int) -> None:
+        config, last = self.config, taken == self.config.steps
+        if config.eval_every and taken % config.eval_every == 0 and not last:
+            with self._paused():
+                self._evaluate(taken)
+        if self.keeper is not None and not last:
+            if taken % config.every_checkpoint == 0:
+                with self._paused():
+                    self._save(taken)
+            elif taken % config.log_every == 0:
+                self.keeper.write(self.history, taken)
+        if self.progress is not None and self.progress.due:
+            self.progress.show(taken, self.history.losses)
+
+    def _evaluate(self, taken: int) -> float:
+        loss = self.history.held_out[taken] = self.held_out.loss()
+        return loss
+
+    def _save(self, taken: int) -> None:
+        assert self.keeper is not None
+        known = len(self.keeper.notes)
+        self.keeper.save(self.history, taken, self.seconds)
+        for note in self.keeper.notes[known:]:
+            self._say(note)
+
+    def _interrupted(self, interrupt: Interrupt, taken: int) -> bool:
+        """Processes agree on it now and then, for each may have heard it after another step."""
+        if self.world.size == 1 or self.keeper is None:
+            return interrupt.asked
+        return taken % self.config.log_every == 0 and self.world.agree(interrupt.asked)
+
+    def _stop(self, interrupt: Interrupt, taken: int) -> None:
+        assert self.keeper is not None
+        self.history.fetch()
+        self._pause_clock()
+        self._save(taken)
+        step = self.keeper.last_checkpoint()
+        raise RunInterruptedError(
+            f"interrupted after step {taken} of {self.config.steps}; the checkpoint of step {step} is in "
+            f"{self.config.out}: go on with the same command and --resume.",
+            interrupt.number or 2,
+        )
 
     def _seen(self, taken: int, loss: Tensor, norm: Tensor) -> Step:
         values = (float(loss), float(norm)) if self.stepper.on_cpu else (loss, norm)
         return Step(taken, *values, self.stepper.learning_rate(taken - 1), self.stepper.bare)
 
-    def _result(self, taken: int, diverged_at: int | None) -> Result:
-        loss = math.inf if diverged_at else self.held_out.loss()
+    def _end(self, taken: int, diverged_at: int | None) -> Result:
+        loss = math.inf
+        if diverged_at is None:
+            loss = self._evaluate(taken)
+            if not math.isfinite(loss):
+                diverged_at = taken
+        if self.keeper is not None and diverged_at is None and taken > self.start:
+            self._save(taken)
+        elif self.keeper is not None:
+            self.keeper.write(self.history, diverged_at or taken, sync=True)
+        result = self._result(taken, loss, diverged_at)
+        if self.keeper is not None:
+            self.keeper.finish(result.to_json())
+        return result
+
+    def _result(self, taken: int, loss: float, diverged_at: int | None) -> Result:
+        facts = self.corpus.describe()
+        rate = facts.get("held_out_bytes_per_token")
+        losses = [*(self.keeper.earlier if self.keeper else ()), *self.history.losses]
         return Result(
             config=self.config,
-            loss=loss if math.isfinite(loss) else math.inf,
-            train_loss=math.inf if diverged_at else mean_of_last(self.history.losses),
+            loss=loss,
+            train_loss=math.inf if diverged_at else mean_of_last(losses),
             steps=diverged_at or taken,
             seconds=self.seconds,
             diverged_at=diverged_at,
-            bits_per_byte=self._bits_per_byte(loss),
+            bits_per_byte=loss / math.log(2) / rate if rate else None,
             held_out_tokens=self.held_out.tokens,
             losses=tuple(self.history.losses),
             micro_batch=self.stepper.micro_batch,
+            precision=self.stepper.precision,
             processes=self.world.size,
             device=str(self.world.device),
-            corpus=self.corpus.describe(),
+            corpus=facts,
+            notes=(*self.notes, *(self.keeper.notes if self.keeper else ())),
         )
 
-    def _bits_per_byte(self, loss: float) -> float | None:
-        rate = self.corpus.describe().get("held_out_bytes_per_token")
-        return loss / math.log(2) / rate if rate else None
+    @contextmanager
+    def _paused(self) -> Generator[None]:
+        """Time that is not training's."""
+        self._pause_clock()
+        yield
+        self._began = time.perf_counter()
+
+    def _pause_clock(self) -> None:
+        self.seconds += time.perf_counter() - self._began
+
+    def _make_progress(self) -> Progress:
+        config, stepper = self.config, self.stepper
+        peak = matmul_peak(self.world.device, stepper.precision) * self.world.size
+        made = Progress(
+            start=self.start,
+            steps=config.steps,
+            batch_tokens=config.batch_tokens,
+            flops_per_token=config.flops_per_token,
+            peak=peak,
+        )
+        made.say(f"MFU is against {peak:.3g} FLOP/s, the best {stepper.precision} matrix product measured here now.")
+        for note in (*self.notes, *(self.keeper.notes if self.keeper else ())):
+            made.say(note)
+        if self.start:
+            made.say(f"resumed after step {self.start} of {config.steps}.")
+        return made
+
+    def _say(self, note: str) -> None:
+        if self.progress is not None:
+            self.progress.say(note)
+
+    def close(self) -> None:
+        """Let go of the terminal and the folder."""
+        if self.progress is not None:
+            self.progress.close()
+        if self.keeper is not None:
+            self.keeper.close()
 
 
-class History:
-    """Losses and gradient norms, fetched from the device a few at a time."""
-
-    def __init__(self, every: int) -> None:
-        self.every = every
-        self.losses: list[float] = []
-        self.norms: list[float] = []
-        self._pending: list[tuple[Tensor, Tensor]] = []
-
-    @property
-    def due(self) -> bool:
-        """Whether it is time to fetch."""
-        return len(self._pending) >= self.every
-
-    def add(self, loss: Tensor, norm: Tensor) -> None:
-        """Take note of a step without waiting for its numbers."""
-        self._pending.append((loss, norm))
-
-    def fetch(self) -> int | None:
-        """Wait for the numbers; the index of the first step with one that is not finite, None where all are."""
-        bad = None
-        for loss, norm in self._pending:
-            self.losses.append(float(loss))
-            self.norms.append(float(norm))
-            if bad is None and not (math.isfinite(self.losses[-1]) and math.isfinite(self.norms[-1])):
-                bad = len(self.losses) - 1
-        self._pending.clear()
-        return bad
+def _precision_notes(stepper: Stepper) -> list[str]:
+    if stepper.precision != "bf16" or not stepper.on_cpu:
+        return []
+    slower = bf16_slowdown(stepper.world.device)
+    return [f"bf16 is {slower:.0f} times slower than fp32 on this processor"] if slower > 1.2 else []

@@ -12,7 +12,6 @@ from forescale.train._config_json import config_hash
 
 SCHEMA_VERSION = 1
 KIND = "forescale-train"  # how a reader knows the file
-LAST = 0.05  # of the steps: the training loss is their mean
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +28,7 @@ class Result:
     held_out_tokens: int = 0
     losses: tuple[float, ...] = ()  # of this process's steps, each before its update
     micro_batch: int = 0
+    precision: str = "fp32"
     processes: int = 1
     device: str = "cpu"
     corpus: dict[str, Any] = field(default_factory=dict[str, Any])
@@ -56,6 +56,7 @@ class Result:
             "schema_version": SCHEMA_VERSION,
             "kind": KIND,
             "loss": _finite(self.loss),
+            "state": "diverged" if self.diverged else "finished" if self.steps == config.steps else "stopped",
             "diverged": self.diverged,
             "diverged_at": self.diverged_at,
             "train_loss": _finite(self.train_loss),
@@ -76,6 +77,7 @@ class Result:
             "seconds": self.seconds,
             "tokens_per_second": self.tokens_per_second,
             "micro_batch": self.micro_batch,
+            "precision": self.precision,
             "processes": self.processes,
             "config_hash": config_hash(config),
             "corpus": self.corpus,
@@ -93,12 +95,6 @@ _COLUMNS = (
 
 def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
-
-
-def mean_of_last(losses: list[float]) -> float:
-    """The mean of the last 5 % of a curve, infinite where there is none."""
-    last = losses[-max(1, round(LAST * len(losses))) :]
-    return sum(last) / len(last) if last else math.inf
 
 
 def machine(device: str) -> dict[str, Any]:
