@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from forescale.errors import ForescaleError, UnknownNameError
-from forescale.parametrize._factors import Factors
+from forescale.parametrize._factors import TIMES, Factors
 from forescale.parametrize._roles import Tensor
 from forescale.parametrize._scales import Scales
 
@@ -92,10 +92,10 @@ class Everett:
         e = self.exponents
         std = e.multiplier[2] + e.init_std[2] - e.multiplier[0] - e.init_std[0]
         rate = self._rate(2) - self._rate(0)
-        if abs(std - rate) > 1e-9:
+        if abs(rate - TIMES[self.optimizer] * std) > 1e-9:
             raise ForescaleError(
                 f"everett's {self.form} with {self.optimizer} gives embedding and unembedding learning rates and initial "
-                "values that one tied matrix cannot both follow; the model ties them: untie them, or use form='mup'."
+                "values that one tied matrix cannot both follow; the model ties them: untie them."
             )
         return scales.width**-std
 
@@ -107,21 +107,24 @@ class Everett:
     def factors(self, tensor: Tensor, scales: Scales, density: float) -> Factors:
         """The factors of one tensor, its multiplier absorbed already."""
         del density
+        if tensor.narrow:
+            return Factors()
         which = _COLUMN.get(tensor.role, 0)
+        # A router has a hidden matrix's values and an unembedding's few outputs, whose gradient does not shrink.
+        outputs = 2 if tensor.role == "router" else which
         e, m = self.exponents, scales.width
-        rate = m ** -self._rate(which)
+        rate = m ** -self._rate(outputs if self.optimizer == "sgd" else which)
         return Factors(
             init_std=m ** -(e.multiplier[which] + e.init_std[which]),
             learning_rate=rate,
             weight_decay=1 / rate,
-            epsilon=m ** -(e.gradient[which] - e.multiplier[which]),
+            epsilon=m ** -(e.gradient[outputs] - e.multiplier[outputs]),
         )
 
     def _rate(self, which: int) -> float:
         """The exponent of the learning rate once n^-a is absorbed: the optimizer decides how often it counts."""
         e = self.exponents
-        times = {"adam": 1, "sgd": 2, "adafactor": 0}[self.optimizer]
-        return e.learning_rate[which] + times * e.multiplier[which]
+        return e.learning_rate[which] + TIMES[self.optimizer] * e.multiplier[which]
 
 
 _COLUMN = {"hidden": 1, "residual_output": 1, "expert": 1, "router": 1, "unembedding": 2}

@@ -73,8 +73,7 @@ class Family:
             return Factors(learning_rate=run, weight_decay=run, epsilon=1 / (m * run))
         if not tensor.in_block:  # the final norm, biases outside the blocks
             return Factors(learning_rate=run, weight_decay=run, epsilon=1 / run)
-        per_head = tensor.role == "qk_norm" and not tensor.full_width
-        return Factors(learning_rate=block, weight_decay=run, epsilon=shrink * (1.0 if per_head else 1 / m))
+        return Factors(learning_rate=block, weight_decay=run, epsilon=shrink * (1.0 if tensor.narrow else 1 / m))
 
 
 STANDARD = Family(name="standard", source="every tensor alike", width=False)

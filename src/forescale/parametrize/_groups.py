@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from forescale.errors import ForescaleError, UnknownNameError
 from forescale.parametrize import _names as names
+from forescale.parametrize._family import Family
 from forescale.parametrize._model import read_model
 from forescale.parametrize._recipe import Hyperparameters
-from forescale.parametrize._scales import Scales
 
 if TYPE_CHECKING:
     from forescale.parametrize._rules import Rule, Rules
@@ -32,11 +32,12 @@ def make_groups(
     parameters = _by_name(model)
     scales = rules.scales(read_model(model, rules.tensors(model)))
     betas = rules.betas(recipe, scales)
+    width = rules.scheme.seen(scales).width if isinstance(rules.scheme, Family) else 1.0
     groups: dict[tuple[Any, ...], dict[str, Any]] = {}
     for rule in rules.rules(model):
         if rule.tensor.frozen:
             continue
-        settings = _settings(rule, recipe, betas, optimizer, scales, decay_embeddings)
+        settings = _settings(rule, recipe, betas, optimizer, width, decay_embeddings)
         key = tuple(settings.items())
         group = groups.setdefault(key, {"params": [], "param_names": [], **settings})
         group["params"].append(parameters[rule.tensor.name])
@@ -53,6 +54,11 @@ def _check_optimizer(rules: Rules, optimizer: str) -> None:
             f"{rules.scheme.name} states rates for {rules.scheme.optimizer}-like updates; {optimizer} is not one: "
             "parametrization('everett', optimizer='sgd' or 'adafactor', ...) states others."
         )
+    if optimizer == "muon" and (not isinstance(rules.scheme, Family) or rules.density != 1):
+        raise ForescaleError(
+            f"muon's rates are derived from muP's, for dense matrices; {rules.scheme.name} states none for it: use mup, "
+            "completep or completed-p, or another optimizer."
+        )
 
 
 def _by_name(model: Any) -> dict[str, Any]:
@@ -65,7 +71,7 @@ def _settings(
     recipe: Hyperparameters,
     betas: tuple[float, float],
     optimizer: str,
-    scales: Scales,
+    width: float,
     decay_embeddings: bool,
 ) -> dict[str, Any]:
     rate, decay = rule.factors.learning_rate, rule.factors.weight_decay
@@ -73,8 +79,7 @@ def _settings(
     if muon:
         # An update of fixed RMS and full rank has a spectral norm that grows as the root of the width, where Adam's,
         # aligned, grows as the width [derived, as no published table has it]; lr x decay stays.
-        wide = scales.width**0.5
-        rate, decay = rate * wide, decay / wide
+        rate, decay = rate * width**0.5, decay / width**0.5
     decays = rule.tensor.is_matrix and (decay_embeddings or rule.tensor.role not in ("embedding", "position"))
     settings: dict[str, Any] = {
         "lr": recipe.learning_rate * rate,

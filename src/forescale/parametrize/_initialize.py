@@ -28,8 +28,7 @@ def initialize(rules: Rules, model: Any, seed: int) -> None:
         for name, parameter in raw.items():
             rule = by_name[names.plain_name(name)]
             if parameter.requires_grad:
-                _fill(parameter, _values(rule, seed))
-                _keep_padding(root, name, parameter)
+                _fill(parameter, _padded(root, name, _values(rule, seed)))
 
 
 def _values(rule: Rule, seed: int) -> Any:
@@ -38,10 +37,11 @@ def _values(rule: Rule, seed: int) -> Any:
 
     shape = rule.tensor.shape
     if rule.init_std is None:
-        return torch.full(shape, rule.init_value)
+        return torch.full(shape, rule.init_value, dtype=torch.float32, device="cpu")
     digest = blake2b(f"{seed}:{rule.tensor.name}".encode(), digest_size=8).digest()
-    generator = torch.Generator().manual_seed(int.from_bytes(digest, "big") >> 1)
-    return torch.empty(shape).normal_(0.0, 1.0, generator=generator) * rule.init_std
+    generator = torch.Generator("cpu").manual_seed(int.from_bytes(digest, "big") >> 1)
+    values = torch.empty(shape, dtype=torch.float32, device="cpu")  # whatever defaults the caller has set
+    return values.normal_(0.0, 1.0, generator=generator).mul_(rule.init_std)
 
 
 def _fill(parameter: Any, values: Any) -> None:
@@ -56,8 +56,9 @@ def _fill(parameter: Any, values: Any) -> None:
     parameter.copy_(distribute_tensor(whole, parameter.device_mesh, parameter.placements, src_data_rank=None))
 
 
-def _keep_padding(root: Any, name: str, parameter: Any) -> None:
+def _padded(root: Any, name: str, values: Any) -> Any:
     """The row of an embedding's padding token stays zero, as torch keeps it."""
     index = getattr(root.get_submodule(name.rpartition(".")[0]), "padding_idx", None)
-    if isinstance(index, int) and not hasattr(parameter, "device_mesh"):
-        parameter[index] = 0
+    if isinstance(index, int):
+        values[index] = 0
+    return values

@@ -18,6 +18,7 @@ from forescale.workload import Shape
 SCHEMES: tuple[str, ...] = ("standard", "mup", "completep", "completed-p", "supar", "everett", "u-mup")
 """The schemes that `parametrization` knows."""
 
+_INIT_STD = 0.02  # GPT-2's
 _FAMILY = {s.name: s for s in (STANDARD, MUP, COMPLETEP, COMPLETED_P, SUPAR)}
 # Which options mean something to which scheme; everything else is refused there.
 _OPTIONS = {
@@ -42,7 +43,7 @@ def parametrization(
     form: Any = None,
     optimizer: Any = None,
     alignment: Any = None,
-    init_std: float = 0.02,
+    init_std: float = _INIT_STD,
     zero_readout: bool = False,
     roles: Mapping[str, str] | None = None,
     attention_scaled: bool = False,
@@ -68,6 +69,10 @@ def parametrization(
     }
     scheme = _scheme(name, {key: value for key, value in given.items() if value is not None})
     _check(base, roles or {}, base_multipliers or {}, density)
+    if scheme.absolute_std and init_std != _INIT_STD:
+        raise ForescaleError(f"{name} states its own initial values; got init_std {init_std}: leave it out.")
+    if name == "standard" and base_multipliers:
+        raise ForescaleError("standard takes over no multipliers; got base_multipliers: leave them out.")
     return Rules(
         scheme=scheme,
         base=base,

@@ -5,27 +5,24 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 from forescale.errors import ForescaleError, UnknownNameError
 from forescale.parametrize import _names as names
+from forescale.parametrize._branches import branch_norms
+from forescale.parametrize._names import block_of, own_name
 
-Role = Literal[
-    "embedding", "position", "hidden", "residual_output", "unembedding", "norm", "qk_norm", "bias", "router", "expert"
-]
-ROLES: tuple[str, ...] = (
-    *(
-        "embedding",
-        "position",
-        "hidden",
-        "residual_output",
-        "unembedding",
-        "norm",
-        "qk_norm",
-        "bias",
-        "router",
-        "expert",
-    ),
+ROLES = (
+    "embedding",
+    "position",
+    "hidden",
+    "residual_output",
+    "unembedding",
+    "norm",
+    "qk_norm",
+    "bias",
+    "router",
+    "expert",
 )
 """What a tensor may be; a `residual_output` is the last linear map of a residual branch."""
 
@@ -38,9 +35,13 @@ class Tensor:
     role: str
     shape: tuple[int, ...]
     fan_in: int
+    fan_out: int
     in_block: bool
     carries: Literal["", "residual", "logits"] = ""  # the multiplier of the forward that it takes over
     full_width: bool = False  # of a norm on queries and keys: over all heads at once
+    narrow: bool = (
+        False  # a vector that does not grow with the width: a head's norm, the biases of router and unembedding
+    )
     unit_offset: bool = False  # a norm that multiplies by 1 + weight
     frozen: bool = False
     tied: bool = False  # an embedding that is the unembedding as well
@@ -64,25 +65,52 @@ def find_tensors(model: Any, declared: Mapping[str, str]) -> tuple[Tensor, ...]:
         raise UnknownNameError(
             f"roles names {', '.join(unused)}, but the model has no such parameter: correct the name."
         )
-    return _branch_norms(_ties(root, found))
+    if lone := [replace(t, role="") for t in found if t.role == "router" and not _routes(t, found, declared)]:
+        raise UnknownNameError(_ask(lone))
+    _check_ends(found, declared)
+    return branch_norms(_ties(root, found))
+
+
+def _routes(router: Tensor, found: Sequence[Tensor], declared: Mapping[str, str]) -> bool:
+    """Whether a router has experts: `gate` is the name of a gated FFN's matrix too."""
+    home = block_of(router.name)
+    return bool(declared_role(router.name, declared)) or any(
+        t.role == "expert" and block_of(t.name) == home for t in found
+    )
+
+
+def _check_ends(found: Sequence[Tensor], declared: Mapping[str, str]) -> None:
+    """The last matrix of a branch writes the stream, whatever it is called."""
+    widths = {t.shape[-1] for t in found if t.role == "embedding"}
+    for t in found:
+        ends = t.carries == "residual" and t.is_matrix and not declared_role(t.name, declared)
+        if ends and len(widths) == 1 and t.fan_out not in widths:
+            raise UnknownNameError(
+                f"the last matrix of a residual branch writes the model's width {widths.pop()}; {t.name} of shape "
+                f"{list(t.shape)} is called like one and does not: declare it, roles={{{_pattern(t.name)!r}: 'hidden'}}, "
+                "and the one that does as 'residual_output'."
+            )
 
 
 def _tensor(root: Any, raw: str, parameter: Any, declared: Mapping[str, str]) -> Tensor:
     name = names.plain_name(raw)
     shape = tuple(int(n) for n in parameter.shape)
     module = _owner(root, raw)
-    role = _declared(name, declared) or _role(name, shape, module, root)
-    kind = type(module).__name__
+    role = declared_role(name, declared) or _role(name, shape, module, root)
+    kind = names.kind_of(module)
     in_block = any(part.isdigit() for part in name.split("."))
-    known = role in ("hidden", "residual_output", "expert", "router", "unembedding")
+    linear = role in ("hidden", "residual_output", "expert", "router", "unembedding") and len(shape) > 1
+    turned = kind == "Conv1D" or bool(getattr(module, "is_transposed", False))  # (in, out)
     return Tensor(
         name=name,
         role=role,
         shape=shape,
-        fan_in=(shape[0] if kind == "Conv1D" else shape[-1]) if known and len(shape) > 1 else 1,
+        fan_in=shape[-2 if turned else -1] if linear else 1,
+        fan_out=shape[-1 if turned else -2] if linear else 1,
         in_block=in_block,
         carries="residual" if in_block and _carries(name, role, declared) else "",
-        unit_offset=kind.startswith("Gemma") and role in ("norm", "qk_norm"),
+        unit_offset=kind in names.UNIT_OFFSET_NORMS,
+        narrow=role == "bias" and own_name(name) in names.ROUTERS | (frozenset() if in_block else names.UNEMBEDDINGS),
         frozen=not parameter.requires_grad,
     )
 
@@ -93,7 +121,7 @@ def _owner(root: Any, raw: str) -> Any:
     return root.get_submodule(path)
 
 
-def _declared(name: str, declared: Mapping[str, str]) -> str:
+def declared_role(name: str, declared: Mapping[str, str]) -> str:
     for pattern, role in declared.items():
         if fnmatchcase(name, pattern):
             if role not in ROLES:
@@ -104,20 +132,27 @@ def _declared(name: str, declared: Mapping[str, str]) -> str:
 
 def _role(name: str, shape: Sequence[int], module: Any, root: Any) -> str:
     """The role that the name states; '' where it states none."""
-    parts = name.split(".")
-    leaf, kind = parts[-1], type(module).__name__
-    own = parts[-2] if leaf in ("weight", "bias") and len(parts) > 1 else leaf
-    is_norm = "norm" in kind.lower() or "norm" in own.lower() or own.startswith("ln_")
+    parts, own, kind = name.split("."), own_name(name), names.kind_of(module)
+    in_block = any(part.isdigit() for part in parts)
     if len(shape) <= 1:
-        if is_norm:
-            return "qk_norm" if own in names.QK_NORMS else "norm"
-        return "bias" if leaf == "bias" else ""
+        if "norm" in kind.lower() or "norm" in own.lower() or own.startswith("ln_"):
+            return _norm(own, in_block)
+        return "bias" if parts[-1] == "bias" else ""
     if "Embedding" in kind:
         return _embedding(own, kind, module, root)
-    in_block = any(part.isdigit() for part in parts)
+    if parts[-1].endswith("_bias"):  # of stacked experts
+        return "bias" if "experts" in parts else ""
     if not in_block:
         return "unembedding" if own in names.UNEMBEDDINGS and len(shape) == 2 else ""
     return _in_block(parts, own, kind, len(shape))
+
+
+def _norm(own: str, in_block: bool) -> str:
+    """A norm's role; one in a block that stands after something is asked for, unless it is known what it stands after."""
+    if own in names.QK_NORMS:
+        return "qk_norm"
+    known = own in names.AFTER_FFN | names.AFTER_SELF_ATTENTION | names.AFTER_ATTENTION
+    return "norm" if known or not in_block or "post" not in own.lower() else ""
 
 
 def _in_block(parts: Sequence[str], own: str, kind: str, dimensions: int) -> str:
@@ -127,6 +162,8 @@ def _in_block(parts: Sequence[str], own: str, kind: str, dimensions: int) -> str
         return "expert" if own in names.HIDDEN | names.RESIDUAL_OUTPUTS else ""
     if dimensions != 2:
         return ""
+    if own == "dense" and "intermediate" in parts:
+        return "hidden"
     return "residual_output" if own in names.RESIDUAL_OUTPUTS else "hidden" if own in names.HIDDEN else ""
 
 
@@ -141,16 +178,13 @@ def _embedding(own: str, kind: str, module: Any, root: Any) -> str:
 
 def _carries(name: str, role: str, declared: Mapping[str, str]) -> bool:
     """Whether a tensor is the end of a residual branch: its last matrix, or that matrix's bias."""
-    if role == "residual_output":
-        return True
-    parts = name.split(".")
-    if role == "expert":
-        own = parts[-2] if parts[-1] in ("weight", "bias") else parts[-1]
-        return own in names.RESIDUAL_OUTPUTS
-    if role != "bias" or len(parts) < 2:
-        return False
-    weight = ".".join([*parts[:-1], "weight"])
-    return parts[-2] in names.RESIDUAL_OUTPUTS or _declared(weight, declared) == "residual_output"
+    if role != "bias":
+        return role == "residual_output" or (role == "expert" and own_name(name) in names.RESIDUAL_OUTPUTS)
+    weight = name.removesuffix("bias") + "weight" if name.endswith(".bias") else name.removesuffix("_bias")
+    said = declared_role(weight, declared)
+    if said in ("residual_output", "hidden"):
+        return said == "residual_output"
+    return own_name(name) in names.RESIDUAL_OUTPUTS and "intermediate" not in name.split(".")
 
 
 def _ties(root: Any, found: Sequence[Tensor]) -> list[Tensor]:
@@ -163,7 +197,7 @@ def _ties(root: Any, found: Sequence[Tensor]) -> list[Tensor]:
         if name in known:
             first[id(parameter)] = name
             continue
-        own = name.split(".")[-2] if "." in name else name
+        own = own_name(name)
         home = first.get(id(parameter), "")
         role = next((t.role for t in found if t.name == home), "")
         if role not in ("embedding", "unembedding") or own not in names.UNEMBEDDINGS | names.EMBEDDINGS:
@@ -173,34 +207,18 @@ def _ties(root: Any, found: Sequence[Tensor]) -> list[Tensor]:
             )
         tied.add(home)
     if not tied and not any(t.role == "unembedding" for t in found):
+        _check_head(root)
         tied = {t.name for t in found if t.role == "embedding"}  # the forward multiplies by the embedding itself
     return [replace(t, role="embedding", tied=True) if t.name in tied else t for t in found]
 
 
-def _branch_norms(found: Sequence[Tensor]) -> tuple[Tensor, ...]:
-    """Where a block normalises a branch before adding it, that norm's gain is the branch's last linear map."""
-    blocks = {block_of(t.name) for t in found if t.in_block and _own(t.name) in names.BRANCH_NORMS}
-    carriers = names.BRANCH_NORMS | names.AFTER_ATTENTION
-    changed: list[Tensor] = []
-    for t in found:
-        if t.in_block and block_of(t.name) in blocks:
-            carries = "residual" if t.role == "norm" and _own(t.name) in carriers else ""
-            changed.append(replace(t, carries=cast("Any", carries)))
-        else:
-            changed.append(t)
-    return tuple(changed)
-
-
-def _own(name: str) -> str:
-    parts = name.split(".")
-    return parts[-2] if parts[-1] in ("weight", "bias") and len(parts) > 1 else parts[-1]
-
-
-def block_of(name: str) -> str:
-    """The block that a parameter stands in: its name up to the first number; '' outside the blocks."""
-    parts = name.split(".")
-    at = next((i for i, part in enumerate(parts) if part.isdigit()), None)
-    return "" if at is None else ".".join(parts[: at + 1])
+def _check_head(root: Any) -> None:
+    """A backbone without logits is not a model with a tied embedding."""
+    asked = getattr(root, "get_output_embeddings", None)
+    if asked is not None and asked() is None:
+        raise ForescaleError(
+            f"a model needs an unembedding, tied or its own; {names.kind_of(root)} has none: pass the model with its head."
+        )
 
 
 def _ask(unknown: Sequence[Tensor]) -> str:

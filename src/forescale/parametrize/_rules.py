@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from forescale.errors import ForescaleError
+from forescale.parametrize._checks import check_branches, check_composition, check_frozen, check_model
 from forescale.parametrize._factors import Factors, absorb
 from forescale.parametrize._model import Model, read_model
 from forescale.parametrize._recipe import Hyperparameters, read_hyperparameters
@@ -83,7 +84,7 @@ class Rules:
         from forescale.parametrize._groups import make_groups
 
         recipe_ = read_hyperparameters(recipe)
-        _check_composition(self, recipe)
+        check_composition(self, recipe)
         return make_groups(self, model, recipe_, optimizer, decay_embeddings)
 
     def initialize_(self, model: Any, seed: int = 0) -> None:
@@ -133,35 +134,33 @@ class Rules:
     def rules(self, model: Any) -> tuple[Rule, ...]:
         """The rule of every tensor."""
         read = read_model(model, self.tensors(model))
+        check_model(self, read)
         scales = self.scales(read)
-        residual, logits = self._multipliers(read, scales)
-        return tuple(self._rule(t, scales, residual, logits) for t in _with_readout(read.tensors, logits))
+        residual, logits = self.left_to_absorb(read)
+        if residual != 1:
+            check_branches(self, read)
+        tensors = _with_readout(read.tensors, logits)
+        made = tuple(self._rule(t, scales, residual, logits) for t in tensors)
+        check_frozen(made)
+        return made
 
-    def _multipliers(self, model: Model, scales: Scales) -> tuple[float, float]:
-        """What is left to absorb of the multipliers, beside those that the model's forward has itself."""
-        _check_attention(self, model, scales)
-        own = {"residual": model.residual, "logits": model.logits}
-        base = {name: self.base_multipliers.get(name, 1.0) for name in own}
-        tied = any(t.tied for t in model.tensors)
-        if tied and self.scheme.absolute_std:
-            raise ForescaleError(
-                "u-mup gives embedding and readout different initial values; the model ties them: untie them."
-            )
-        wanted = {"residual": self.scheme.residual(scales), "logits": 1.0}
-        if tied or self.scheme.name != "everett":
-            wanted["logits"] = self.scheme.logits(scales)
-        left = {name: wanted[name] * base[name] / own[name] for name in own}
-        if left["residual"] != 1 and not any(t.carries == "residual" for t in model.tensors):
-            raise ForescaleError(
-                f"{self.scheme.name} scales residual branches, and none was found among {len(model.tensors)} parameters: "
-                "declare their last matrices, roles={'NAME': 'residual_output'}, or use mup, which scales the width alone."
-            )
-        return left["residual"], left["logits"]
+    def left_to_absorb(self, model: Model) -> tuple[float, float]:
+        """The multipliers of residual branches and logits that the model's forward does not have itself."""
+        if self.scheme.name == "standard":
+            return 1.0, 1.0
+        scales, tied = self.scales(model), any(t.tied for t in model.tensors)
+        logits = self.scheme.logits(scales) if tied or self.scheme.name != "everett" else 1.0
+        base = self.base_multipliers
+        # A scheme that leaves the depth alone leaves the model's own residual multiplier alone, too.
+        residual = (
+            self.scheme.residual(scales) * base.get("residual", 1.0) / model.residual if self.scheme.depth else 1.0
+        )
+        return residual, logits * base.get("logits", 1.0) / model.logits
 
     def _rule(self, tensor: Tensor, scales: Scales, residual: float, logits: float) -> Rule:
         multiplier = {"residual": residual, "logits": logits, "": 1.0}[tensor.carries]
         density = self._density(tensor)
-        factors = absorb(self.scheme.factors(tensor, scales, density), multiplier)
+        factors = absorb(self.scheme.factors(tensor, scales, density), multiplier, self.scheme.optimizer)
         base_std = 1.0 if self.scheme.absolute_std else self.init_std
         std = factors.init_std * base_std if tensor.is_matrix else None
         if tensor.role == "unembedding" and self.zero_readout:
@@ -198,33 +197,3 @@ def _with_readout(tensors: tuple[Tensor, ...], logits: float) -> list[Tensor]:
             f"norms with a gain outside the blocks: {found}. Untie the embedding, or give the final norm a gain."
         )
     return [replace(t, carries="logits") if t in finals else t for t in tensors]
-
-
-def _check_attention(rules: Rules, model: Model, scales: Scales) -> None:
-    """Attention logits q k / sqrt(d) grow with a head size d that is not the base's: no initial value mends that."""
-    base = rules.base.head_dim or (rules.base.width // rules.base.heads if rules.base.heads else None)
-    scheme = rules.scheme
-    if scheme.name == "standard" or scheme.absolute_std or base is None or model.head_dim in (None, base):
-        return
-    assert model.head_dim is not None
-    del scales
-    wanted = base**0.5 / model.head_dim
-    if rules.attention_scaled or any(abs(scale / wanted - 1) < 1e-6 for scale in model.attention_scales):
-        return
-    raise ForescaleError(
-        f"{scheme.name} needs attention scaled by sqrt(base head size) / head size = {wanted:.6g} here, as the head size is "
-        f"{model.head_dim} and the base's {base}: keep the head size and add heads, or set the scale in every attention "
-        f"module (Hugging Face: module.scaling = {wanted:.6g}; ours: attention_scale), then say attention_scaled=True."
-    )
-
-
-def _check_composition(rules: Rules, recipe: Any) -> None:
-    """Two rules for the same thing are never put on top of each other unasked."""
-    recipe = getattr(recipe, "recipe", recipe)
-    law = getattr(getattr(recipe, "weight_decay", None), "law", "")
-    if rules.scheme.run and (rules.batch_ratio, rules.tokens_ratio) != (1.0, 1.0) and law not in ("", "user"):
-        raise ForescaleError(
-            f"{rules.scheme.name} carries the base run's decay over to another batch and other tokens, and this recipe's "
-            f"weight decay is already that of its own batch and tokens, by {law}: give the base run's numbers as a mapping, "
-            "or leave batch_ratio and tokens_ratio out."
-        )

@@ -59,8 +59,10 @@ def make_table(rules: Rules, made: Sequence[Rule], model: Model, recipe: Hyperpa
         f"model width {model.width} (x {scales.width:g}), depth {model.layers} (x {model.layers / rules.base.layers:g})"
     )
     head = "" if rules.base.heads or rules.base.head_dim else "; the base's head size is taken to be the model's"
+    own = [(name, getattr(model, name)) for name in ("residual", "logits") if getattr(model, name) != 1]
+    forward = "; the forward's own multipliers: " + ", ".join(f"{n} {value:.4g}" for n, value in own) if own else ""
     return Table(
-        title=f"{rules.scheme.name} [{rules.scheme.source}]: {base}; {here}{head}",
+        title=f"{rules.scheme.name} [{rules.scheme.source}]: {base}; {here}{head}{forward}",
         rows=tuple(_row(rule, recipe) for rule in made),
         absolute=recipe is not None,
     )
