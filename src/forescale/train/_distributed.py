@@ -6,6 +6,7 @@ import os
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from inspect import signature
 from typing import Any, Literal
 
 import torch
@@ -128,8 +129,13 @@ def replicate(model: nn.Module, world: World) -> nn.Module:
         return model
     from torch.nn.parallel import DistributedDataParallel
 
-    devices = [world.device] if world.device.type == "cuda" else None
-    return DistributedDataParallel(model, device_ids=devices, broadcast_buffers=False, gradient_as_bucket_view=True)
+    # Buffers never change. Since torch 2.13 the old word for it warns.
+    wrapper: Any = DistributedDataParallel
+    new = "forward_sync_buffers" in signature(wrapper).parameters
+    options: dict[str, Any] = {"forward_sync_buffers" if new else "broadcast_buffers": False}
+    if world.device.type == "cuda":
+        options["device_ids"] = [world.device]
+    return wrapper(model, gradient_as_bucket_view=True, **options)
 
 
 @contextmanager
