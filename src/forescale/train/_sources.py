@@ -106,7 +106,9 @@ def find_sources(given: Given | Sequence[Given] | None) -> Found:
     if not every:
         raise ForescaleError("the data must name at least one file; an empty list arrived: name a file or a folder.")
     found = [_find(one) for one in every]
-    sources = {_identity(source): source for one in found for source in one.sources}  # a file named twice is read once
+    sources: dict[str, Source] = {}
+    for source in (source for one in found for source in one.sources):
+        sources.setdefault(_identity(source), source)  # a file named twice is read once
     return Found(
         given=tuple(one.name if isinstance(one, Rows) else str(one) for one in every),
         sources=tuple(sources.values()),
@@ -146,7 +148,7 @@ def hub_address(text: str) -> Hub:
     name, *parts = text.removeprefix(HUB).split(":")
     if not name or len(parts) > 2 or not all(parts):
         raise ForescaleError(f"a data set's address is hf:NAME[:CONFIG][:SPLIT]; got {text!r}: write it so.")
-    if len(parts) == 1 and parts[0].split("[")[0] in ("train", "validation", "valid", "test"):
+    if len(parts) == 1 and parts[0] in ("train", "validation", "valid", "test"):
         return Hub(name=name, config=None, split=parts[0])
     return Hub(name=name, config=parts[0] if parts else None, split=parts[1] if len(parts) == 2 else "train")
 

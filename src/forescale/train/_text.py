@@ -82,11 +82,10 @@ def _without_nul(data: bytes, where: str, offset: int, errors: Errors, tally: Ta
     count = data.count(b"\0")
     if errors == "strict" or count > max(FEW, MANY * len(data)):
         wide = offset == 0 and data[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
-        what = "is UTF-16" if wide else "is binary data"
+        mend = "convert it, iconv -f UTF-16 -t UTF-8" if wide else f"leave it out{_or_replace(errors, count, data)}"
         raise ForescaleError(
-            f"the data must be UTF-8 text; {where} {what}: a NUL byte at offset {offset + data.index(0)} ({count:,} of "
-            f"{len(data):,} bytes): {'convert it, iconv -f UTF-16 -t UTF-8' if wide else 'leave it out'}"
-            f"{_or_replace(errors, count, data)}."
+            f"the data must be UTF-8 text; {where} is {'UTF-16' if wide else 'binary data'}: a NUL byte at offset "
+            f"{offset + data.index(0)} ({count:,} of {len(data):,} bytes): {mend}."
         )
     tally.replaced += count
     return data.replace(b"\0", BAD)

@@ -112,7 +112,8 @@ class SavedTokenizer:
         """Bytes of each token; None where the tokenizer is not byte-level, one character a byte."""
         import numpy as np
 
-        if json.loads(self.json).get("decoder", {}).get("type") != "ByteLevel":
+        decoder: Any = json.loads(self.json).get("decoder") or {}
+        if decoder.get("type") != "ByteLevel":
             return None
         special = {token for token, one in self._engine.get_added_tokens_decoder().items() if one.special}
         lengths = np.zeros(self.vocab, dtype=np.int64)
