@@ -22,6 +22,7 @@ class Proxy:
     head_dim: int = 16  # the same at every width: the width grows by heads
     tied: bool = False
     timescale: float = 0.3  # AdamW's averaging timescale at the best learning rate, which sets the weight decay
+    schedule: str = "linear"  # a name of `forescale.schedules`, with its options: "wsd:decay=0.2"
     warmup: float = 0.1
     beta2: float = 0.95
     evaluated: int = 64  # sequences of held-out text

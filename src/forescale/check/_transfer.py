@@ -164,7 +164,7 @@ def run(job: Job) -> Point:
     import torch
 
     from forescale.optimizers import make_optimizer
-    from forescale.schedules import factors, linear_to_zero
+    from forescale.schedules import by_name, factors
 
     rules = rules_of(job.scheme, job.base, job.alpha)(job.width, job.depth, job.density)
     model = (job.make_model or job.proxy.model)(job.width, job.depth, job.density)
@@ -173,9 +173,10 @@ def run(job: Job) -> Point:
     decay = 1 / (job.proxy.timescale * job.proxy.steps * job.reference_rate)
     recipe = {"learning_rate": job.learning_rate, "weight_decay": decay, "beta2": job.proxy.beta2}
     made = make_optimizer(job.optimizer, rules.param_groups(model, recipe, optimizer=job.optimizer))
+    schedule = by_name(job.proxy.schedule, warmup=job.proxy.warmup)
     peaks = [group["lr"] for group in made.param_groups]
     parameters = [p for group in made.param_groups for p in group["params"]]
-    for step, factor in enumerate(factors(linear_to_zero(warmup=job.proxy.warmup), job.proxy.steps)):
+    for step, factor in enumerate(factors(schedule, job.proxy.steps)):
         for group, peak in zip(made.param_groups, peaks, strict=True):
             group["lr"] = peak * float(factor)
         made.zero_grad()
@@ -183,7 +184,7 @@ def run(job: Job) -> Point:
         loss.backward()
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         made.step()
-        if step % 10 == 0 and not math.isfinite(float(loss)):
+        if step % 10 == 0 and not math.isfinite(float(loss.detach())):
             return _point(job, math.inf)
     return _point(job, _held_out_loss(model, held_out))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from cyclopts import App, CycloptsError
 
+from forescale.cli._check import check
 from forescale.cli._fit import fit
 from forescale.cli._frontier import frontier
 from forescale.cli._laws import laws
@@ -24,7 +25,7 @@ def app() -> App:
         print_error=False,
         result_action="return_none",
     )
-    for command in (plan, score, fit, suggest, frontier, schedule, laws):
+    for command in (plan, score, fit, suggest, frontier, check, schedule, laws):
         root.command(command)
     return root
 

@@ -1,6 +1,8 @@
 """Pictures of laws, plans, frontiers, schedules, scores, surfaces, iso-FLOP sets and fits; they hold no logic."""
 
 from forescale.plots._caution import caution_chart as caution_chart
+from forescale.plots._checks import coords_chart as coords_chart
+from forescale.plots._checks import transfer_chart as transfer_chart
 from forescale.plots._coefficients import slope_chart as slope_chart
 from forescale.plots._coefficients import value_chart as value_chart
 from forescale.plots._coverage import coverage_map as coverage_map
@@ -30,6 +32,7 @@ from forescale.plots._terminal import law_curve as law_curve
 __all__ = [
     "calibration_chart",
     "caution_chart",
+    "coords_chart",
     "coverage_map",
     "frontier_figure",
     "frontier_map",
@@ -53,5 +56,6 @@ __all__ = [
     "score_chart",
     "slope_chart",
     "surface_map",
+    "transfer_chart",
     "value_chart",
 ]

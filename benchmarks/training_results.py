@@ -1,0 +1,182 @@
+"""What the trainer shows at proxy scale: transfer of the learning rate, schedules, decay against batch, sparse muP.
+
+Four experiments on Dickens' novels as bytes, whole runs with a held-out loss, every one resumable: `python
+benchmarks/training_results.py [NAME ...] --workers 2`. Finished runs are kept in .cache/training_results/.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import math
+import os
+from collections.abc import Iterable
+from dataclasses import asdict
+from statistics import fmean
+from typing import Any
+
+from forescale.check import Proxy, TransferCheck, check_transfer
+from forescale.check._minimum import find_minimum
+from forescale.check._transfer import REFERENCE_RATE, Job, _run_all, _Store
+from harness import DATA, REPOSITORY, write
+
+CACHE = REPOSITORY / ".cache" / "training_results"
+RATES = tuple(2.0**-e for e in range(10, 3, -1))
+PACKAGES = ("torch", "numpy", "forescale")
+
+
+def corpus() -> tuple[str, ...]:
+    """Dickens as UTF-8 in the cache: a few bytes of the original are of another encoding."""
+    file = CACHE / "dickens.txt"
+    if not file.exists():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        raw = gzip.decompress((DATA / "text-corpora" / "silesia-dickens" / "dickens.gz").read_bytes())
+        file.write_text(raw.decode("utf-8", errors="replace").replace("\r\n", "\n"), encoding="utf-8")
+    return (str(file),)
+
+
+def transfer(workers: int) -> None:
+    """(a) Learning rate over width x 8 and depth x 8: standard against muP and CompleteP, three seeds."""
+    proxy = Proxy(steps=200, data=corpus())
+    found: dict[str, TransferCheck] = {}
+    for axis, scheme, sizes in (
+        ("width", "standard", {"widths": (32, 64, 128, 256)}),
+        ("width", "mup", {"widths": (32, 64, 128, 256)}),
+        ("depth", "mup", {"widths": (32,), "depths": (2, 4, 8, 16)}),
+        ("depth", "completep", {"widths": (32,), "depths": (2, 4, 8, 16)}),
+    ):
+        options: dict[str, Any] = {"learning_rates": RATES, "seeds": 3, "proxy": proxy, "workers": workers}
+        check = check_transfer(scheme, **sizes, **options, folder=CACHE / "transfer", progress=progress)
+        found[f"{scheme} over {axis}"] = check
+        print(check.says, flush=True)
+    write("training_transfer", PACKAGES, **{name: check.to_json() for name, check in found.items()})
+
+
+def sparsity(workers: int) -> None:
+    """(d) Best learning rate against density 1 to 1/16: sparse muP against muP."""
+    proxy = Proxy(steps=200, data=corpus())
+    found: dict[str, TransferCheck] = {}
+    for scheme in ("supar", "mup"):
+        options: dict[str, Any] = {"learning_rates": RATES, "seeds": 2, "proxy": proxy, "workers": workers}
+        sizes = {"widths": (128,), "densities": (1.0, 0.25, 0.0625)}
+        check = check_transfer(scheme, **sizes, **options, folder=CACHE / "sparsity", progress=progress)
+        found[scheme] = check
+        print(check.says, flush=True)
+    write("training_sparsity", PACKAGES, **{name: check.to_json() for name, check in found.items()})
+
+
+SCHEDULES = {"linear to zero": "linear", "cosine to 10 %": "cosine:final=0.1", "WSD, 20 % decay": "wsd:decay=0.2"}
+
+
+def schedules(workers: int) -> None:
+    """(b) Linear to zero against cosine to 10 % and WSD, each at its own best rate, at 20 and 80 tokens per parameter."""
+    width, depth, batch, seq_len = 32, 2, 16, 64
+    params = non_vocabulary_params(width, depth)
+    rows: list[dict[str, Any]] = []
+    for ratio in (20, 80):
+        steps = round(ratio * params / (batch * seq_len))
+        for label, schedule in SCHEDULES.items():
+            # The timescale that Power Lines predicts for the ratio, at the reference rate of the check.
+            timescale = 1.084 * ratio**-0.527
+            proxy = Proxy(
+                steps=steps, batch_sequences=batch, schedule=schedule, timescale=timescale, evaluated=512, data=corpus()
+            )
+            rates = tuple(2.0**-e for e in (8, 7, 6, 5, 4))
+            points = made(
+                [(proxy, rate, seed) for rate in rates for seed in range(3)], width, depth, workers, "schedules"
+            )
+            by_rate = {rate: [points[proxy, rate, seed] for seed in range(3)] for rate in rates}
+            best = find_minimum(ratio, by_rate)
+            rows.append(
+                {"tokens_per_param": ratio, "schedule": label, "steps": steps, "best": asdict(best), "losses": by_rate}
+            )
+            print(ratio, label, best, flush=True)
+    write("training_schedules", PACKAGES, params=params, rows=rows)
+
+
+def decay(workers: int) -> None:
+    """(c) The best weight decay against the batch at a fixed learning rate: linear, if the timescale is what counts."""
+    width, depth, seq_len, tokens = 32, 2, 64, 2**20
+    timescales = tuple(2.0**e for e in (-5, -4, -3, -2, -1, 0, 1))
+    rows: list[dict[str, Any]] = []
+    for batch in (4, 8, 16, 32):
+        steps = tokens // (batch * seq_len)
+        proxies = {
+            t: Proxy(steps=steps, batch_sequences=batch, timescale=t, evaluated=512, data=corpus()) for t in timescales
+        }
+        jobs = [(proxy, REFERENCE_RATE, seed) for proxy in proxies.values() for seed in range(3)]
+        points = made(jobs, width, depth, workers, "decay")
+        losses = {t: [points[proxies[t], REFERENCE_RATE, seed] for seed in range(3)] for t in timescales}
+        best = find_minimum(batch, losses)
+        best_decay = 1 / (best.learning_rate * steps * REFERENCE_RATE)
+        rows.append(
+            {
+                "batch_tokens": batch * seq_len,
+                "steps": steps,
+                "best_timescale": best.learning_rate,
+                "best_timescale_range": [best.low, best.high],
+                "best_weight_decay": best_decay,
+                "losses": losses,
+            }
+        )
+        print(rows[-1], flush=True)
+    x = [math.log(row["batch_tokens"]) for row in rows]
+    y = [math.log(row["best_weight_decay"]) for row in rows]
+    slope = sum((a - fmean(x)) * (b - fmean(y)) for a, b in zip(x, y, strict=True)) / sum(
+        (a - fmean(x)) ** 2 for a in x
+    )
+    write(
+        "training_decay",
+        PACKAGES,
+        params=non_vocabulary_params(width, depth),
+        tokens=tokens,
+        learning_rate=REFERENCE_RATE,
+        exponent_of_best_decay_in_batch=slope,
+        rows=rows,
+    )
+
+
+def non_vocabulary_params(width: int, depth: int) -> int:
+    """Of the proxies' model."""
+    model = Proxy().model(width, depth, 1.0)
+    return sum(part.params for part in model.shape.parts() if not part.vocabulary)
+
+
+def made(
+    runs: Iterable[tuple[Proxy, float, int]], width: int, depth: int, workers: int, name: str
+) -> dict[tuple[Proxy, float, int], float]:
+    """The losses of runs under muP at its own base, which is the standard parametrization."""
+    runs = list(runs)
+    jobs = [
+        Job(
+            scheme="mup", alpha=None, base={"width": width, "depth": depth}, width=width, depth=depth, density=1.0,
+            learning_rate=rate, seed=seed, size=width, proxy=proxy, optimizer="adamw", reference_rate=REFERENCE_RATE,
+        )
+        for proxy, rate, seed in runs
+    ]  # fmt: skip
+    store = _Store(CACHE / name)
+    _run_all(jobs, store, workers, progress)
+    known = store.read()
+    return {run: known[job.key].loss for run, job in zip(runs, jobs, strict=True)}
+
+
+def progress(point: Any, done: int, total: int) -> None:
+    print(
+        f"  {done}/{total} size {point.size:g} rate {point.learning_rate:.4g} seed {point.seed}: {point.loss:.4f}",
+        flush=True,
+    )
+
+
+EXPERIMENTS = {"transfer": transfer, "schedules": schedules, "decay": decay, "sparsity": sparsity}
+
+if __name__ == "__main__":
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("names", nargs="*", default=list(EXPERIMENTS))
+    parser.add_argument("--workers", type=int, default=2)
+    arguments = parser.parse_args()
+    import torch
+
+    torch.set_num_threads(1)
+    for name in arguments.names:
+        EXPERIMENTS[name](arguments.workers)
