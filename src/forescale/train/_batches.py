@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-BLOCK = 4096  # places of the permutation that are computed at once
+BLOCK = 16384  # places of the permutation that are computed at once
 ROUNDS = 6
 
 
@@ -129,26 +129,31 @@ def _keys(seed: int, epoch: int) -> list[int]:
 def permuted(start: int, stop: int, size: int, keys: list[int]) -> NDArray[np.int64]:
     """Places `start` to `stop` of a permutation of `size` that `keys` decide, without computing the others.
 
-    A Feistel network over the next power of four, walked until it falls below `size` (Black and Rogaway 2002, Ciphers
+    A Feistel network over the next power of two, walked until it falls below `size` (Black and Rogaway 2002, Ciphers
     with arbitrary finite domains).
     """
     import numpy as np
 
-    half = max(1, ((size - 1).bit_length() + 1) // 2)
-    places = _feistel(np.arange(start, stop, dtype=np.uint64), half, keys)
+    bits = max(1, (size - 1).bit_length())
+    places = _feistel(np.arange(start, stop, dtype=np.uint64), bits, keys)
     while (outside := np.flatnonzero(places >= size)).size:
-        places[outside] = _feistel(places[outside], half, keys)
+        places[outside] = _feistel(places[outside], bits, keys)
     return places.astype(np.int64)
 
 
-def _feistel(values: NDArray[np.uint64], half: int, keys: list[int]) -> NDArray[np.uint64]:
+def _feistel(values: NDArray[np.uint64], bits: int, keys: list[int]) -> NDArray[np.uint64]:
+    """Two parts of a number, the upper one a bit longer where `bits` is odd, that change each other in turn."""
     import numpy as np
 
-    bits, mask = np.uint64(half), np.uint64((1 << half) - 1)
-    left, right = values >> bits, values & mask
-    for key in keys:
-        left, right = right, left ^ (_mixed(right + np.uint64(key)) & mask)
-    return (left << bits) | right
+    low = np.uint64(bits // 2)
+    low_mask, high_mask = np.uint64((1 << bits // 2) - 1), np.uint64((1 << bits - bits // 2) - 1)
+    high, rest = values >> low, values & low_mask
+    for turn, key in enumerate(keys):
+        if turn % 2:
+            rest = rest ^ (_mixed(high + np.uint64(key)) & low_mask)
+        else:
+            high = high ^ (_mixed(rest + np.uint64(key)) & high_mask)
+    return (high << low) | rest
 
 
 def _mixed(values: NDArray[np.uint64]) -> NDArray[np.uint64]:

@@ -37,7 +37,7 @@ from forescale.train._tokenizer import (
     train_bpe,
 )
 
-BPE_BYTES = 1 << 25  # of text that a BPE is trained on
+BPE_BYTES = 1 << 24  # of text that a BPE is trained on
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -74,8 +74,8 @@ def test_ranks_share_a_step_between_them(order: Batches, position: int, ranks: i
 
 def plain_permutation(size: int, keys: list[int]) -> list[int]:
     """The same network with Python's integers, one place at a time."""
-    half = max(1, -(-(size - 1).bit_length() // 2))
-    mask, wrap = 2**half - 1, 2**64 - 1
+    bits = max(1, (size - 1).bit_length())
+    low, wrap = bits // 2, 2**64 - 1
 
     def mixed(value: int) -> int:
         value = ((value ^ (value >> 30)) * 0xBF58476D1CE4E5B9) & wrap
@@ -83,10 +83,11 @@ def plain_permutation(size: int, keys: list[int]) -> list[int]:
         return value ^ (value >> 31)
 
     def network(value: int) -> int:
-        left, right = value >> half, value & mask
-        for key in keys:
-            left, right = right, left ^ (mixed((right + key) & wrap) & mask)
-        return left << half | right
+        high, rest = divmod(value, 2**low)
+        for key, other in zip(keys[::2], keys[1::2], strict=True):
+            high ^= mixed((rest + key) & wrap) % 2 ** (bits - low)
+            rest ^= mixed((high + other) & wrap) % 2**low
+        return high * 2**low + rest
 
     def walked(value: int) -> int:
         value = network(value)
