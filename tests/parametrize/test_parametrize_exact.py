@@ -81,7 +81,7 @@ def undo(rules: Rules, plain: nn.Module, explicit: nn.Module) -> None:
 
 def trajectory(model: nn.Module, groups: list[dict[str, Any]]) -> tuple[Tensor, Tensor]:
     """Losses of 50 steps on changing batches under a schedule of warmup and decay, and the last logits."""
-    optimizer = torch.optim.AdamW(groups)
+    optimizer = torch.optim.AdamW(groups, fused=True)
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda t: min((t + 1) / 5, 1 - t / STEPS))
     losses: list[Tensor] = []
     for step in range(STEPS):
