@@ -67,8 +67,9 @@ def find_tensors(model: Any, declared: Mapping[str, str]) -> tuple[Tensor, ...]:
         )
     if lone := [replace(t, role="") for t in found if t.role == "router" and not _routes(t, found, declared)]:
         raise UnknownNameError(_ask(lone))
-    _check_ends(found, declared)
-    return branch_norms(_ties(root, found))
+    tied = _ties(root, found)
+    _check_ends(tied, declared)
+    return branch_norms(tied)
 
 
 def _routes(router: Tensor, found: Sequence[Tensor], declared: Mapping[str, str]) -> bool:

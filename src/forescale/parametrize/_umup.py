@@ -43,7 +43,7 @@ class UMup:
         return residual_taus(2 * scales.layers)[0]
 
     def logits(self, scales: Scales) -> float:
-        """1 / width, beside a readout of unit std."""
+        """None: the readout's 1 / width is in its factors."""
         del scales
         return 1.0
 
