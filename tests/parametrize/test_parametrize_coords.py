@@ -14,7 +14,7 @@ from forescale.workload import Shape
 SHAPE = Shape(width=256, layers=2, heads=8, vocab=64, gated=False)
 BASE = Shape(width=32, depth=2)
 STD = 0.02 * 8**0.5
-DENSITIES = (1.0, 0.25, 1 / 16)
+DENSITIES = (1.0, 1 / 16)
 
 
 def mlp_sizes(scheme: str, density: float, steps: int) -> list[float]:
@@ -26,7 +26,7 @@ def mlp_sizes(scheme: str, density: float, steps: int) -> list[float]:
     optimizer = torch.optim.AdamW(rules.param_groups(model, 1e-2), fused=True)
     seen: list[float] = []
     model.blocks[-1].ffn.register_forward_hook(lambda m, x, y: seen.append(y.abs().mean().item()))  # noqa: ARG005
-    tokens = torch.randint(0, SHAPE.vocab, (4, 33), generator=torch.Generator().manual_seed(0))
+    tokens = torch.randint(0, SHAPE.vocab, (2, 33), generator=torch.Generator().manual_seed(0))
     for _ in range(steps):
         loss = functional.cross_entropy(model(tokens[:, :-1]).flatten(0, 1), tokens[:, 1:].flatten())
         optimizer.zero_grad()

@@ -218,7 +218,7 @@ def test_rate_times_decay_of_a_matrix_does_not_depend_on_the_width(width: int, s
             assert group["lr"] * group["weight_decay"] == pytest.approx(recipe * 0.1)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(batch=st.floats(0.25, 2.0), both=st.floats(0.1, 10.0), alpha=alphas)
 def test_scaling_batch_and_tokens_together_changes_nothing(batch: float, both: float, alpha: float) -> None:
     one, other = (
@@ -231,7 +231,7 @@ def test_scaling_batch_and_tokens_together_changes_nothing(batch: float, both: f
         )
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(batch=st.floats(0.25, 2.0), data=st.floats(0.5, 20.0), alpha=alphas)
 def test_the_timescale_is_kept(batch: float, data: float, alpha: float) -> None:
     """tau = B / (eta lambda D) of every decayed tensor, as at the base's run of the same width and depth."""
@@ -244,7 +244,7 @@ def test_the_timescale_is_kept(batch: float, data: float, alpha: float) -> None:
     assert taus[0] == pytest.approx(taus[1])
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(alpha=alphas)
 def test_residual_multiplier_times_rate_is_one_over_depth(alpha: float) -> None:
     rules = parametrization("completep", base=BASE, alpha=alpha)
@@ -302,7 +302,7 @@ def test_standard_knows_no_density() -> None:
     assert rows(parametrization("standard", base=BASE), gpt())[LINES["hidden"]].init == 0.02
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(density=st.floats(0.01, 1.0))
 def test_supar_at_a_fixed_number_of_weights_per_neuron_cancels(density: float) -> None:
     """With d rho constant the corrections for width and density coincide (section 3 of the paper)."""

@@ -16,7 +16,7 @@ from forescale.workload import Shape
 
 RECIPE = {"learning_rate": 1e-2, "weight_decay": 0.1}
 RULES = parametrization("completep", base=Shape(width=8, depth=1), alpha=0.75)
-STEPS = 12
+STEPS = 8
 
 
 def model_of(tied: bool = False) -> NanoGPT:

@@ -78,7 +78,8 @@ class Rules:
 
         `recipe` (a `Recipe`, a plan, or a mapping with learning_rate, ...) holds what is right at the base. Every group has
         params, param_names, lr, lr_scale (lr over the recipe's) and weight_decay; eps and betas as the optimizer takes them:
-        adamw, adam-atan2 and lion (no eps), sgd (neither), muon (torch.optim.Muon for matrices in blocks, key `optimizer`).
+        adamw, adam-atan2 and lion (no eps), sgd and adafactor (neither), muon (key `optimizer` says which groups are Muon's,
+        the matrices in blocks, and which AdamW's).
         Norms and biases are not decayed. Parameters that are frozen are in no group.
         """
         from forescale.parametrize._groups import make_groups
