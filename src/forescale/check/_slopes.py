@@ -19,12 +19,8 @@ class Curve:
     kind: str
     values: tuple[tuple[float, ...], ...]
     slopes: tuple[float, ...]  # of log |x| over log size, a step each
+    slope: float  # the one that is judged
     verdict: str  # flat, grows, shrinks, diverges
-
-    @property
-    def slope(self) -> float:
-        """The slope that is judged: of the last step."""
-        return self.slopes[-1]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,17 +59,16 @@ class CoordCheck:
 
 
 def make_curve(kind: str, sizes: Sequence[float], values: Sequence[Sequence[float]], limit: float) -> Curve:
-    """Slopes of every step, and the verdict on the last.
+    """Slopes of every step, and the verdict on the last; of the embedding, on the steepest.
 
     What a parametrization promises is sizes in the course of training, not at the start: there logits of a wide muP model
-    are small, and under CompleteP at alpha = 1 the stream of a deep one (facts of the initial values, not faults).
+    are small, and under CompleteP at alpha = 1 the stream of a deep one. An embedding has no such excuse.
     """
     slopes = tuple(log_slope(sizes, row) for row in values)
-    last = slopes[-1]
-    verdict = (
-        "diverges" if not math.isfinite(last) else "grows" if last > limit else "shrinks" if last < -limit else "flat"
-    )
-    return Curve(kind=kind, values=tuple(tuple(row) for row in values), slopes=slopes, verdict=verdict)
+    judged = max(slopes, key=abs) if kind == "embedding" else slopes[-1]
+    steep = "grows" if judged > limit else "shrinks" if judged < -limit else "flat"
+    verdict = steep if all(map(math.isfinite, slopes)) else "diverges"
+    return Curve(kind=kind, values=tuple(map(tuple, values)), slopes=slopes, slope=judged, verdict=verdict)
 
 
 def log_slope(sizes: Sequence[float], values: Sequence[float]) -> float:

@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, field
+from functools import lru_cache
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -119,11 +120,11 @@ def _rates(given: Sequence[float]) -> list[float]:
 def _beyond(points: Sequence[Point], sizes: Sequence[float]) -> list[tuple[float, float]]:
     """Size and learning rate of the runs that would show a minimum now at an end of its grid."""
     wanted: list[tuple[float, float]] = []
-    for minimum in find_minima(points, [float(s) for s in sizes]):
+    for size, minimum in zip(sizes, find_minima(points, [float(s) for s in sizes]), strict=True):
         rates = sorted({p.learning_rate for p in points if p.size == minimum.size})
         if minimum.edge and math.isfinite(minimum.loss):
             low = minimum.learning_rate == rates[0]
-            wanted.append((minimum.size, rates[0] ** 2 / rates[1] if low else rates[-1] ** 2 / rates[-2]))
+            wanted.append((size, rates[0] ** 2 / rates[1] if low else rates[-1] ** 2 / rates[-2]))
     return wanted
 
 
@@ -202,6 +203,7 @@ def _point(job: Job, loss: float) -> Point:
     return Point(size=job.size, learning_rate=job.learning_rate, seed=job.seed, loss=math.inf if lost else loss)
 
 
+@lru_cache(maxsize=4)
 def _data(proxy: Proxy) -> tuple[Callable[[int], Any], Any]:
     from forescale.train import Batches
 
