@@ -10,6 +10,7 @@ from forescale.errors import ForescaleError
 
 # The size that is looked along, and the settings of a run that a check fixes.
 AXES = ("width", "depth", "density")
+FFN_RATIO = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +38,9 @@ class Proxy:
             raise ForescaleError(
                 f"a width must be a multiple of the head size {self.head_dim}; got {width}: change it, or head_dim."
             )
-        shape = Shape(layers=depth, width=width, heads=width // self.head_dim, vocab=256, tied=self.tied)
+        heads = width // self.head_dim
+        # The FFN in the same proportion at every width: the usual rounding to 256 would change it from size to size.
+        shape = Shape(layers=depth, width=width, heads=heads, vocab=256, tied=self.tied, ffn_width=FFN_RATIO * width)
         return build_model(shape, ModelOptions(density=density), seq_len=self.seq_len)
 
     def corpus(self) -> Any:
