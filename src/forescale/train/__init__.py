@@ -15,10 +15,12 @@ if TYPE_CHECKING:
     from forescale.train._corpus import open_corpus as open_corpus
     from forescale.train._loop import Step as Step
     from forescale.train._loop import train as train
+    from forescale.train._losses import Losses as Losses
     from forescale.train._model import Decoder as Decoder
-    from forescale.train._model import Losses as Losses
     from forescale.train._model import build_model as build_model
     from forescale.train._options import ModelOptions as ModelOptions
+    from forescale.train._plan_run import PlannedRun as PlannedRun
+    from forescale.train._plan_run import plan_run as plan_run
     from forescale.train._result import Result as Result
     from forescale.train._shapes import shape_for as shape_for
 
@@ -26,13 +28,15 @@ _HOMES = {
     "Batches": "_batches",
     "Corpus": "_corpus",
     "Decoder": "_model",
-    "Losses": "_model",
+    "Losses": "_losses",
     "ModelOptions": "_options",
+    "PlannedRun": "_plan_run",
     "Result": "_result",
     "Step": "_loop",
     "TrainConfig": "_config",
     "build_model": "_model",
     "open_corpus": "_corpus",
+    "plan_run": "_plan_run",
     "shape_for": "_shapes",
     "train": "_loop",
 }
@@ -43,11 +47,13 @@ __all__ = [
     "Decoder",
     "Losses",
     "ModelOptions",
+    "PlannedRun",
     "Result",
     "Step",
     "TrainConfig",
     "build_model",
     "open_corpus",
+    "plan_run",
     "shape_for",
     "train",
 ]

@@ -9,7 +9,7 @@ from torch.nn import functional
 from forescale.train._masks import Linear
 from forescale.train._norms import make_norm
 from forescale.train._options import ModelOptions
-from forescale.train._positions import alibi_bias, rotary_tables, rotate
+from forescale.train._positions import alibi_bias, rotary_tables, rotary_turn, rotate
 from forescale.workload import Shape
 
 
@@ -29,20 +29,20 @@ class Tables(nn.Module):
     def _computed(self) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
         if self.options.position == "rotary":
             head_dim = self.shape.attention_width // self.shape.heads
-            cos, sin = rotary_tables(self.seq_len, head_dim, self.options.rope_base)
-            return cos[:, None], sin[:, None], None
+            return *rotary_tables(self.seq_len, head_dim, self.options.rope_base), None
         if self.options.position == "alibi":
             return None, None, alibi_bias(self.seq_len, self.shape.heads)
         return None, None, None
 
-    def forward(self, length: int) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-        """The tables of the first `length` positions: cosines, sines and the bias of the scores."""
-        cos, sin, bias = self.cos, self.sin, self.bias
-        return (
-            None if cos is None else cos[:length],
-            None if sin is None else sin[:length],
-            None if bias is None else bias[:, :length, :length],
-        )
+    def forward(self, length: int) -> tuple[Tensor | None, Tensor | None]:
+        """For the first `length` positions, what turns queries and keys and what is added to their scores."""
+        heads = self.shape.heads + (self.shape.kv_heads or self.shape.heads)
+        turn = bias = None
+        if self.cos is not None and self.sin is not None:
+            turn = rotary_turn(self.cos[:length], self.sin[:length], heads)
+        if self.bias is not None:
+            bias = self.bias[:, :length, :length]
+        return turn, bias
 
     def fill_(self) -> None:
         """Compute the tables again, for a model that was made without memory."""
@@ -71,25 +71,27 @@ class Attention(nn.Module):
             self.q_norm = make_norm(shape.norm, sizes[0], options.norm_eps)
             self.k_norm = make_norm(shape.norm, sizes[1], options.norm_eps)
 
-    def forward(self, x: Tensor, cos: Tensor | None, sin: Tensor | None, bias: Tensor | None) -> Tensor:
-        """`x` (batch, length, width); `cos` and `sin` (length, 1, head_dim / 2); `bias` (heads, length, length)."""
+    def forward(self, x: Tensor, turn: Tensor | None, bias: Tensor | None) -> Tensor:
+        """`x` (batch, length, width); `turn` for `rotate`; `bias` (heads, length, length)."""
         batch, length, _ = x.shape
-        q, k, v = self._project(x, batch, length)
-        if cos is not None and sin is not None:
-            q, k = rotate(q, cos, sin), rotate(k, cos, sin)
+        q, k, v = (part.transpose(1, 2) for part in self._heads(self.qkv(x), turn))
         y = functional.scaled_dot_product_attention(
-            q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2),
-            attn_mask=None if bias is None else bias.to(q.dtype),
+            q, k, v, attn_mask=None if bias is None else bias.to(q.dtype),
             is_causal=bias is None, scale=self.scale, enable_gqa=self.grouped,
         )  # fmt: skip
         return self.output(y.transpose(1, 2).reshape(batch, length, -1))
 
-    def _project(self, x: Tensor, batch: int, length: int) -> tuple[Tensor, Tensor, Tensor]:
-        qkv = self.qkv(x)
-        if self.qk_norm == "full":
-            sizes = [n * self.head_dim for n in (self.heads, self.kv_heads, self.kv_heads)]
-            q, k, v = qkv.split(sizes, -1)
-            heads = (batch, length, -1, self.head_dim)
-            return self.q_norm(q).view(heads), self.k_norm(k).view(heads), v.view(heads)
-        q, k, v = qkv.view(batch, length, -1, self.head_dim).split((self.heads, self.kv_heads, self.kv_heads), 2)
-        return (self.q_norm(q), self.k_norm(k), v) if self.qk_norm else (q, k, v)
+    def _heads(self, qkv: Tensor, turn: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values, (batch, length, heads, head_dim), normed and turned."""
+        heads = qkv.view(*qkv.shape[:2], -1, self.head_dim)
+        both, v = torch.split(heads, [self.heads + self.kv_heads, self.kv_heads], 2)
+        if turn is not None and self.qk_norm is None:
+            both = rotate(both, turn)
+        q, k = torch.split(both, [self.heads, self.kv_heads], 2)
+        if self.qk_norm is not None:
+            q, k = self._normed(q, self.q_norm), self._normed(k, self.k_norm)
+            q, k = (q, k) if turn is None else (rotate(q, turn), rotate(k, turn))
+        return q, k, v
+
+    def _normed(self, x: Tensor, norm: nn.Module) -> Tensor:
+        return norm(x.flatten(2)).view(x.shape) if self.qk_norm == "full" else norm(x)

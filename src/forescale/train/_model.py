@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +12,7 @@ from torch.nn import functional
 from forescale.errors import ForescaleError
 from forescale.train._attention import Attention, Tables
 from forescale.train._ffn import ExpertFFN, make_ffn
+from forescale.train._losses import Losses, cross_entropy
 from forescale.train._masks import Linear, draw_masks_
 from forescale.train._norms import at_least_float32, make_norm
 from forescale.train._options import ModelOptions
@@ -19,13 +20,6 @@ from forescale.workload import Shape
 from forescale.workload._shape import check_size
 
 INITIAL_STD = 0.02  # GPT-2's; a parametrization draws the weights again
-
-
-class Losses(NamedTuple):
-    """What a batch costs, as scalars in float32."""
-
-    objective: Tensor  # what training minimises: the loss and its z-loss and balance terms
-    loss: Tensor  # mean nats per token
 
 
 class Embedding(nn.Module):
@@ -52,11 +46,9 @@ class Block(nn.Module):
         self.ffn = make_ffn(shape, options, layer, masked)
         self.routed = isinstance(self.ffn, ExpertFFN)
 
-    def forward(
-        self, x: Tensor, cos: Tensor | None, sin: Tensor | None, bias: Tensor | None
-    ) -> tuple[Tensor, Tensor | None]:
+    def forward(self, x: Tensor, turn: Tensor | None, bias: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """`x` (batch, length, width) to the same, and the balance loss of a mixture of experts."""
-        x = x + self.attention(self.attention_norm(x), cos, sin, bias)
+        x = x + self.attention(self.attention_norm(x), turn, bias)
         y: Any = self.ffn(self.ffn_norm(x))
         update, balance = y if self.routed else (y, None)
         return x + update, balance
@@ -111,13 +103,11 @@ class Decoder(nn.Module):
         return run(block, *arguments, use_reentrant=False)
 
     def _losses(self, logits: Tensor, targets: Tensor, balance: list[Tensor]) -> Losses:
-        flat = logits.view(-1, logits.shape[-1])
-        objective = loss = functional.cross_entropy(flat, targets.reshape(-1))
-        if self.options.z_loss:
-            objective = objective + self.options.z_loss * flat.logsumexp(-1).square().mean()
+        losses = cross_entropy(logits.view(-1, logits.shape[-1]), targets.reshape(-1), self.options.z_loss)
         if balance and self.options.load_balance:
-            objective = objective + self.options.load_balance * torch.stack(balance).mean()
-        return Losses(objective, loss.detach())
+            extra = self.options.load_balance * torch.stack(balance).mean()
+            losses = losses._replace(objective=losses.objective + extra)
+        return losses
 
     def expert_load(self) -> Tensor | None:
         """The share of the last batch's assignments that each expert got, (layers with experts, experts), or None."""

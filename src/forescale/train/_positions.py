@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,13 +16,40 @@ def rotary_tables(length: int, head_dim: int, base: float) -> tuple[Tensor, Tens
     return angles.cos().float(), angles.sin().float()
 
 
-def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Turn `x` (..., length, heads, head_dim) by its positions; pairs are i and i + head_dim / 2, as in Llama.
+def rotary_turn(cos: Tensor, sin: Tensor, heads: int) -> Tensor:
+    """What `rotate` takes for all layers of a forward pass: complex numbers on the CPU, cosines and sines elsewhere."""
+    if cos.device.type == "cpu" and cos.dtype in (torch.float32, torch.float64) and not torch.compiler.is_compiling():
+        return torch.complex(cos, sin).unsqueeze(1).expand(-1, heads, -1).contiguous()
+    return torch.stack((cos, sin)).unsqueeze(2)
 
-    `cos` and `sin` are (length, 1, head_dim / 2).
+
+def rotate(x: Tensor, turn: Tensor) -> Tensor:
+    """Turn `x` (batch, length, heads, head_dim) by its positions; pairs are i and i + head_dim / 2, as in Llama.
+
+    With a complex `turn` the halves of a pair come out next to each other: the products of queries and keys, which are
+    all that counts, are the same.
     """
+    if turn.is_complex() and x.dtype == turn.real.dtype:
+        return _Rotation.apply(x, turn[:, : x.shape[2]])  # type: ignore[no-any-return]
+    cos, sin = (turn[:, :1].real, turn[:, :1].imag) if turn.is_complex() else turn
     first, second = x.chunk(2, -1)
     return torch.cat((first * cos - second * sin, second * cos + first * sin), -1).to(x.dtype)
+
+
+class _Rotation(torch.autograd.Function):
+    """As a product of complex numbers: one pass over memory where the products of halves take six."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, turn: Tensor) -> Tensor:
+        ctx.save_for_backward(turn)
+        return torch.view_as_real(torch.complex(*x.chunk(2, -1)).mul_(turn)).flatten(-2)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, *grads: Any) -> tuple[Tensor, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        (turn,) = ctx.saved_tensors
+        grad = torch.view_as_complex(grads[0].contiguous().unflatten(-1, (-1, 2))) * turn.conj_physical()
+        return torch.cat((grad.real, grad.imag), -1), None
 
 
 def alibi_slopes(heads: int) -> list[float]:

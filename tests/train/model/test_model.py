@@ -16,7 +16,7 @@ from forescale.errors import ForescaleError
 from forescale.train import ModelOptions, build_model
 from forescale.train._attention import Attention
 from forescale.train._ffn import ExpertFFN, activate
-from forescale.train._positions import alibi_bias, alibi_slopes, rotary_tables, rotate
+from forescale.train._positions import alibi_bias, alibi_slopes, rotary_tables, rotary_turn, rotate
 from forescale.workload import Experts, LatentAttention, Shape
 
 SMALL = Shape(layers=2, width=32, heads=4, vocab=50, ffn_width=48)
@@ -256,15 +256,33 @@ def test_alibi_slopes() -> None:
     assert torch.isinf(bias[0][torch.ones(5, 5, dtype=torch.bool).triu(1)]).all()
 
 
-def test_rotary_positions_see_distances_alone() -> None:
-    cos, sin = (table[:, None] for table in rotary_tables(32, 8, 100.0))
-    q, k = torch.randn(2, 1, 1, 8, dtype=torch.float64)
-    turned_q, turned_k = (rotate(x.expand(32, 1, 8), cos.double(), sin.double())[:, 0] for x in (q, k))
+@pytest.mark.parametrize("on_cpu", [True, False])
+def test_rotary_positions_see_distances_alone(on_cpu: bool) -> None:
+    tables = [table.double() for table in rotary_tables(32, 8, 100.0)]
+    turn = rotary_turn(*tables, heads=2) if on_cpu else torch.stack(tables).unsqueeze(2)
+    assert turn.is_complex() == on_cpu
+    q, k = torch.randn(2, 8, dtype=torch.float64)
+    turned_q, turned_k = (rotate(x.expand(1, 32, 1, 8), turn)[0, :, 0] for x in (q, k))
     scores = turned_q @ turned_k.T
     for offset in (0, 3, -5):
         diagonal = scores.diagonal(offset)
         torch.testing.assert_close(diagonal, diagonal[:1].expand_as(diagonal), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(scores[0, 0], q @ k)
     torch.testing.assert_close(turned_q.norm(dim=-1), q.norm().expand(32), rtol=1e-5, atol=1e-5)
+
+
+def test_both_ways_to_turn_give_the_same_scores_and_gradients() -> None:
+    tables = [table.double() for table in rotary_tables(6, 8, 100.0)]
+    x = torch.randn(2, 6, 3, 16, dtype=torch.float64)[..., ::2].requires_grad_()
+    scores = [
+        torch.einsum(
+            "bthd,bshd->bhts", *rotate(x, turn).split((2, 1), 2)[:1], rotate(x, turn)[:, :, :1].expand(-1, -1, 2, -1)
+        )
+        for turn in (rotary_turn(*tables, heads=5), torch.stack(tables).unsqueeze(2))
+    ]
+    torch.testing.assert_close(*scores)
+    torch.testing.assert_close(*(torch.autograd.grad(s.sin().sum(), x)[0] for s in scores))
+    assert torch.autograd.gradcheck(lambda x: rotate(x, rotary_turn(*tables, heads=3)), x)
 
 
 @pytest.mark.parametrize(
