@@ -12,6 +12,7 @@ from forescale.cli._plan import plan
 from forescale.cli._schedule import schedule
 from forescale.cli._score import score
 from forescale.cli._suggest import suggest
+from forescale.cli._train import train
 from forescale.errors import ForescaleError
 
 
@@ -25,7 +26,7 @@ def app() -> App:
         print_error=False,
         result_action="return_none",
     )
-    for command in (plan, score, fit, suggest, frontier, check, schedule, laws):
+    for command in (plan, train, score, fit, suggest, frontier, check, schedule, laws):
         root.command(command)
     return root
 

@@ -67,7 +67,7 @@ class TrainConfig:
     micro_batch: int | None = None  # sequences at once in a process; None: as memory allows
     threads: int | None = None  # None: what torch has
     eval_every: int | None = None  # steps; None: at the end alone
-    checkpoint_every: int | None = None  # steps; None: a tenth of the run
+    checkpoint_every: int | None = None  # steps; None: every five minutes, and at the end
     keep_checkpoints: int = 2
     log_every: int = 10  # steps between writes
     log: tuple[str, ...] = ()
@@ -129,14 +129,18 @@ class TrainConfig:
             raise ForescaleError(
                 f"warmup_steps must be below the {self.steps} steps of the run; got {self.warmup_steps}: warm up for less."
             )
-        known = options_of(self.schedule.partition(":")[0])
+        name = self.schedule.partition(":")[0]
+        known = options_of(name)
+        for option, field_name, value in (
+            ("warmup", "warmup_steps", self.warmup_steps),
+            ("final", "final_lr_ratio", self.final_lr_ratio),
+        ):
+            if value and option not in known:
+                raise ForescaleError(
+                    f"{field_name} must be 0 with the schedule {name}, which decides that itself; got {value:g}: leave it out."
+                )
         given = {"warmup": self.warmup_steps / self.steps, "final": self.final_lr_ratio}
         return by_name(self.schedule, **{key: value for key, value in given.items() if key in known})
-
-    @property
-    def every_checkpoint(self) -> int:
-        """Steps between checkpoints."""
-        return self.checkpoint_every or max(1, self.steps // 10)
 
 
 _CHOICES = {"optimizer": OPTIMIZERS, "precision": get_args(Precision), "parallel": get_args(Parallel)}
@@ -149,6 +153,7 @@ _RANGES: dict[str, tuple[float, float, bool]] = {
     "beta2": (0, 1, True),
     "epsilon": (0, math.inf, True),
     "grad_clip": (0, math.inf, True),
+    "final_lr_ratio": (0, math.inf, True),
     "init_std": (0, math.inf, False),
 }
 

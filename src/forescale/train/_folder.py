@@ -13,6 +13,7 @@ from forescale.train._config_json import config_to_json, differences, identity
 from forescale.train._files import write_json
 
 CONFIG, RESULT, METRICS, CHECKPOINTS, LOCK = "config.json", "result.json", "metrics.jsonl", "checkpoints", ".lock"
+KIND = "forescale-train"  # how a reader knows the files
 MOST = 6  # differences that a message lists
 
 
@@ -47,7 +48,8 @@ def claim(folder: Path, config: TrainConfig, corpus: Mapping[str, Any], *, resum
     if found is not None:
         _check_same(folder, found, config, corpus)
         return
-    write_json(folder / CONFIG, {"config": config_to_json(config), "corpus": dict(corpus)})
+    row = {name: getattr(config, name) for name in ("params", "active_params", "tokens", "batch_tokens")}
+    write_json(folder / CONFIG, {"kind": KIND, **row, "config": config_to_json(config), "corpus": dict(corpus)})
 
 
 def _check_same(folder: Path, found: Mapping[str, Any], config: TrainConfig, corpus: Mapping[str, Any]) -> None:

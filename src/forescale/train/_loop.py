@@ -25,6 +25,8 @@ from forescale.train._progress import Progress
 from forescale.train._result import Result
 from forescale.train._step import Stepper
 
+SAVE_EVERY = 300.0  # seconds between checkpoints, where the config states no steps
+
 
 class Step(NamedTuple):
     """What a caller sees after each step."""
@@ -93,12 +95,12 @@ class Session:
         batches = Batches(corpus.train, seq_len=config.seq_len, seed=config.seed, least=config.batch_sequences)
         self.stepper = Stepper(config, world, batches)
         self.held_out = HeldOut(corpus.held_out, self.stepper)
-        self.notes = list(_precision_notes(self.stepper))
+        self.notes = [*corpus.notes, *_precision_notes(self.stepper), *_passes(config, len(corpus.train))]
         self.keeper = Keeper(config, self.stepper, corpus.describe(), resume=resume) if config.out else None
         self.start, self.seconds = (self.keeper.step, self.keeper.seconds) if self.keeper else (0, 0.0)
         self.history = History(self.start, 1 if self.stepper.on_cpu else config.log_every)
         self.progress = self._make_progress() if progress and world.main else None
-        self._began = 0.0
+        self._began, self._saved = 0.0, time.monotonic()
 
     def run(self, on_step: OnStep | None = None) -> Result:
         """Take the steps that are left."""
@@ -126,7 +128,15 @@ class Session:
         config = self.config
         if taken == config.steps or (config.eval_every and taken % config.eval_every == 0):
             return True
-        return self.keeper is not None and taken % config.every_checkpoint == 0
+        return self.keeper is not None and self._saves(taken)
+
+    def _saves(self, taken: int) -> bool:
+        """Whether a checkpoint follows this step. Processes agree on the time now and then, for their clocks differ."""
+        every = self.config.checkpoint_every
+        if every is not None:
+            return taken % every == 0
+        late = time.monotonic() - self._saved > SAVE_EVERY
+        return late if self.world.size == 1 else taken % self.config.log_every == 0 and self.world.agree(late)
 
     def _upkeep(self, taken: int) -> None:
         config, last = self.config, taken == self.config.steps
@@ -134,13 +144,13 @@ class Session:
             with self._paused():
                 self._evaluate(taken)
         if self.keeper is not None and not last:
-            if taken % config.every_checkpoint == 0:
+            if self._saves(taken):
                 with self._paused():
                     self._save(taken)
             elif taken % config.log_every == 0:
                 self.keeper.write(self.history, taken)
         if self.progress is not None and self.progress.due:
-            self.progress.show(taken, self.history.losses)
+            self.progress.show(taken, self.history.losses, self.seconds + time.perf_counter() - self._began)
 
     def _evaluate(self, taken: int) -> float:
         loss = self.history.held_out[taken] = self.held_out.loss()
@@ -152,6 +162,7 @@ class Session:
         self.keeper.save(self.history, taken, self.seconds)
         for note in self.keeper.notes[known:]:
             self._say(note)
+        self._saved = time.monotonic()
 
     def _interrupted(self, interrupt: Interrupt, taken: int) -> bool:
         """Processes agree on it now and then, for each may have heard it after another step."""
@@ -249,6 +260,11 @@ class Session:
             self.progress.close()
         if self.keeper is not None:
             self.keeper.close()
+
+
+def _passes(config: TrainConfig, tokens: int) -> list[str]:
+    passes = config.tokens / tokens
+    return [f"the run takes {passes:.3g} passes over {tokens:,} training tokens"] if passes > 1 else []
 
 
 def _precision_notes(stepper: Stepper) -> list[str]:

@@ -23,19 +23,17 @@ class Progress:
         self._stream: IO[str] = sys.stderr
         self._bar: Any = self._make_bar() if self._stream.isatty() else None
         self._every = BAR_EVERY if self._bar else LINE_EVERY
-        self._began = time.monotonic()
-        self._next = self._began if self._bar else self._began + LINE_EVERY / 5
+        self._next = time.monotonic() + (0.0 if self._bar else LINE_EVERY / 5)
 
     @property
     def due(self) -> bool:
         """Whether something should be shown again."""
         return time.monotonic() >= self._next
 
-    def show(self, taken: int, losses: list[float]) -> None:
-        """Show the state after `taken` steps."""
-        now = time.monotonic()
-        self._next = now + self._every
-        text = self.text(taken, losses, now - self._began)
+    def show(self, taken: int, losses: list[float], seconds: float) -> None:
+        """Show the state after `taken` steps and `seconds` of training, those of earlier sessions included."""
+        self._next = time.monotonic() + self._every
+        text = self.text(taken, losses, seconds)
         if self._bar is not None:
             self._bar.update(self._task, completed=taken, told=text)
         else:
@@ -44,7 +42,7 @@ class Progress:
     def text(self, taken: int, losses: list[float], seconds: float) -> str:
         """`loss 3.21  12.3K tokens/s  ETA 3 min  MFU 34 %`."""
         recent = losses[-RECENT:]
-        speed = (taken - self.start) * self.batch_tokens / max(seconds, 1e-9)
+        speed = taken * self.batch_tokens / max(seconds, 1e-9)
         parts = [f"loss {sum(recent) / len(recent):.4f}"] if recent else []
         parts.append(f"{humanize(speed)} tokens/s")
         if speed:

@@ -9,9 +9,9 @@ from typing import Any
 
 from forescale.train._config import TrainConfig
 from forescale.train._config_json import config_hash
+from forescale.train._folder import KIND
 
 SCHEMA_VERSION = 1
-KIND = "forescale-train"  # how a reader knows the file
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +66,10 @@ class Result:
             "total_params": sum(part.params for part in config.shape.parts()),
             "tokens": self.tokens,
             "steps": self.steps,
+            "planned_tokens": config.tokens,
             "planned_steps": config.steps,
+            "unique_tokens": min(self.tokens, self.corpus.get("train_tokens", self.tokens)),
+            "sparsity": 1 - config.options.density,
             **{name: getattr(config, name) for name in _COLUMNS},
             "depth": config.shape.layers,
             "width": config.shape.width,

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from forescale.errors import ForescaleError
-from forescale.runs._readers import _mlflow, _optuna, _ray, _tensorboard, _trainer_state, _wandb
+from forescale.runs._readers import _forescale, _mlflow, _optuna, _ray, _tensorboard, _trainer_state, _wandb
 from forescale.runs._readers._files import as_dict, files_below, read_json, read_json_lines
 from forescale.runs._readers._source import Source
 from forescale.runs._readers._sqlite import is_sqlite, read_only, tables
@@ -16,8 +16,9 @@ from forescale.runs._readers._table import read_frame, read_records, read_table
 
 PART = "::"  # path::name, one of several studies or experiments
 SOUGHT = (
-    "an MLflow store (mlruns, mlflow.db), Ray Tune trials (params.json with result.json or progress.csv), Hugging Face "
-    "runs (trainer_state.json), W&B run folders (run-DATE-ID), TensorBoard event files"
+    "runs of `forescale train` (result.json), an MLflow store (mlruns, mlflow.db), Ray Tune trials (params.json with "
+    "result.json or progress.csv), Hugging Face runs (trainer_state.json), W&B run folders (run-DATE-ID), TensorBoard "
+    "event files"
 )
 DATABASES = ("mlflow.db", "optuna.db")
 
@@ -89,6 +90,8 @@ def _database(path: Path, part: str | None) -> Source:
 
 def _json(path: Path) -> Source:
     data = read_json(path)
+    if _forescale.is_result(data):
+        return _forescale.read_result(path)
     if path.name.endswith(_trainer_state.NAME) or "log_history" in as_dict(data):
         return _trainer_state.read_files([path], path.name)
     if (nodes := _wandb.runs_in(data)) is not None:
@@ -119,6 +122,7 @@ def _folder(path: Path) -> Source:
             return _database(root / name, None)
     kinds: list[tuple[str, Sequence[Path], Callable[[Any], Source]]] = [
         ("an MLflow store", _mlflow.find_folders(files), lambda f: _mlflow.read_folders(f, path.name)),
+        ("runs of `forescale train`", _forescale.find_folders(files), lambda f: _forescale.read_folders(f, path.name)),
         ("Ray Tune trials", _ray.find_folders(files), lambda f: _ray.read_folders(f, path.name)),
         ("Hugging Face runs", _trainer_state.find_files(files), lambda f: _trainer_state.read_files(f, path.name)),
         ("W&B runs", _wandb.find_folders(files), lambda f: _wandb.read_folders(f, path.name)),
@@ -135,4 +139,10 @@ def _folder(path: Path) -> Source:
 
 
 # Trials and trainers write event files of their own.
-EXPECTED = {("Ray Tune trials", "event files"), ("Hugging Face runs", "event files"), ("W&B runs", "event files")}
+EXPECTED = {
+    *(
+        (kind, "event files")
+        for kind in ("runs of `forescale train`", "Ray Tune trials", "Hugging Face runs", "W&B runs")
+    ),
+    ("runs of `forescale train`", "W&B runs"),
+}

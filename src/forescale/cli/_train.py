@@ -1,0 +1,382 @@
+"""`forescale train`."""
+
+from __future__ import annotations
+
+import json as json_module
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+from cyclopts import Parameter
+
+from forescale.cli._options import Flag, Number, OptionalFile, OptionalWhole, Texts, Whole
+from forescale.errors import ForescaleError, MissingExtraError
+
+if TYPE_CHECKING:
+    from forescale.train import PlannedRun, Result, TrainConfig
+
+Names = Annotated[list[str] | None, Parameter(negative="", consume_multiple=True)]
+DIVERGED = 3
+SMALL_PARAMS = 1_000_000  # below, two threads of a busy machine are many times slower than one
+# Options about how a run is carried out, which a resumed one may be given without its recipe.
+CARRIED_OUT = ("device", "precision", "compile", "parallel", "micro_batch", "threads", "eval_every", "checkpoint_every")
+
+
+def train(
+    *,
+    params: Number = None,
+    tokens: Number = None,
+    data: Names = None,
+    out: OptionalFile = None,
+    resume: Flag = False,
+    dry_run: Flag = False,
+    json: Flag = False,
+    tokens_per_param: Number = None,
+    steps: OptionalWhole = None,
+    shape: str | None = None,
+    depth: OptionalWhole = None,
+    width: OptionalWhole = None,
+    heads: OptionalWhole = None,
+    experts: OptionalWhole = None,
+    top_k: Whole = 2,
+    density: float = 1.0,
+    position: str = "rotary",
+    activation: str | None = None,
+    z_loss: float = 0.0,
+    seq_len: Number = None,
+    tokenizer: str = "bytes",
+    held_out: str | None = None,
+    batch_tokens: Number = None,
+    batch_sequences: OptionalWhole = None,
+    learning_rate: Number = None,
+    weight_decay: Number = None,
+    timescale: Number = None,
+    beta1: float | None = None,
+    beta2: float | None = None,
+    epsilon: Number = None,
+    warmup_steps: OptionalWhole = None,
+    schedule: str = "linear",
+    final_lr_ratio: float | None = None,
+    grad_clip: Number = None,
+    init_std: Number = None,
+    law: Texts = None,
+    runs: OptionalFile = None,
+    optimizer: str = "adamw",
+    scheme: str = "standard",
+    base: str | None = None,
+    scheme_options: str | None = None,
+    seed: Whole = 0,
+    micro_batch: OptionalWhole = None,
+    activation_checkpointing: Flag = False,
+    precision: str = "auto",
+    compile: Flag = False,  # noqa: A002  # the option's name
+    parallel: str = "auto",
+    device: str = "auto",
+    threads: OptionalWhole = None,
+    eval_every: OptionalWhole = None,
+    checkpoint_every: OptionalWhole = None,
+    log: Texts = None,
+) -> None:
+    """Train a model by the plan's recipe and measure its loss on held-out text.
+
+    Every number of the recipe comes from `forescale plan` unless it is given here. Numbers accept 10M, 1.4B. The run's
+    folder holds result.json (one row of a runs table), metrics.jsonl and checkpoints; `forescale fit` reads folders of
+    such runs. Several processes: torchrun --nproc-per-node N -m forescale train ...
+
+    Parameters
+    ----------
+    params
+        Non-vocabulary parameters; the shape follows (or give --shape, or --depth and --width).
+    tokens
+        Training tokens, rounded to whole steps.
+    data
+        Files, folders or globs of text, JSON lines or Parquet, or hf:NAME; default: the sources of Python's standard
+        library.
+    out
+        Folder of the run (default: one under runs/, named after the run).
+    resume
+        Go on from the newest checkpoint in --out, to the same bits; alone with --out it takes everything from there.
+    dry_run
+        Print what would be trained and how long it may take; train nothing.
+    json
+        Print JSON (schema_version 1).
+    tokens_per_param
+        Tokens per active non-vocabulary parameter, instead of --tokens.
+    steps
+        Optimizer steps, with a batch instead of --tokens, or with --tokens instead of a batch.
+    shape
+        A shape: layers=8,width=320,heads=5[,kv_heads=1,ffn_width=864,tied=true,...]; the vocabulary is the tokenizer's.
+    depth
+        Layers; the width follows from --params, or give both.
+    width
+        Width of the residual stream.
+    heads
+        Attention heads.
+    experts
+        Experts a layer (mixture of experts); --params counts all of them.
+    top_k
+        Experts that a token uses.
+    density
+        Share of the hidden weights that are kept, at random and for the whole run.
+    position
+        rotary, alibi, learned or none.
+    activation
+        silu, gelu or relu2 (default: silu where the FFN is gated, else gelu).
+    z_loss
+        Coefficient of the z-loss.
+    seq_len
+        Tokens per sequence (default: 256 below 100M parameters, else 2048).
+    tokenizer
+        bytes, bpe:4096 (trained on the data) or a tokenizer.json.
+    held_out
+        What the loss is measured on: a share of the data (0.05), a number of tokens, or a file.
+    batch_tokens
+        Tokens per step, instead of the law's; rounded to whole sequences.
+    batch_sequences
+        The same in sequences.
+    learning_rate
+        Peak learning rate, instead of the law's; with --base that of the base.
+    weight_decay
+        AdamW's weight decay, instead of the law's; 0: none.
+    timescale
+        AdamW's averaging timescale as a share of the run, instead of a weight decay.
+    beta1
+        AdamW's first beta.
+    beta2
+        AdamW's second beta.
+    epsilon
+        AdamW's epsilon.
+    warmup_steps
+        Linear warmup, in steps.
+    schedule
+        linear, cosine, wsd, wsd-sqrt, tenth, step, constant, inverse-sqrt, cyclic or points, with options as in
+        wsd:decay=0.1 (see `forescale schedule`).
+    final_lr_ratio
+        Last over peak learning rate.
+    grad_clip
+        Largest global gradient norm; 0: off.
+    init_std
+        Standard deviation of the initial weights, at the base.
+    law
+        NAME or quantity=NAME, as for `forescale plan`; repeatable.
+    runs
+        Runs of your own, as for `forescale plan`: learning rate and batch are calibrated on them.
+    optimizer
+        adamw, adam-atan2 or muon (with AdamW for what is no hidden matrix).
+    scheme
+        Parametrization: standard, mup, completep, completed-p, supar, everett or u-mup.
+    base
+        Its base, width=256,depth=4: the learning rate and the rest of the recipe are then those of the base.
+    scheme_options
+        Its options: alpha=0.5 or form=ntk,alignment=none.
+    seed
+        Of the initial weights and of the order of the data.
+    micro_batch
+        Sequences that a process takes at once (default: as memory allows); the batch is accumulated.
+    activation_checkpointing
+        Keep only the blocks' inputs and recompute the rest: less memory, about a third more time.
+    precision
+        fp32, bf16, or auto: bf16 on a GPU that has it.
+    compile
+        Use torch.compile.
+    parallel
+        none, ddp or fsdp, under torchrun; auto: ddp.
+    device
+        cpu, cuda, or auto.
+    threads
+        Threads of torch (default: 1 below 1M parameters, where more only wait on one another, else torch's own;
+        OMP_NUM_THREADS counts first).
+    eval_every
+        Steps between measurements on held-out text (default: at the end alone).
+    checkpoint_every
+        Steps between checkpoints (default: five minutes); there is one at the end too.
+    log
+        tensorboard, wandb or trackio; repeatable.
+    """
+    options = dict(locals())
+    if resume and out is not None and not _described(options):
+        config, run = _read_back(options), None
+    else:
+        run = _plan(options)
+        config = run.config
+    config = replace(config, out=str(out or _default_out(config)), threads=config.threads or _threads(config))
+    shown = not json and os.environ.get("RANK", "0") == "0"
+    if run is not None and shown:
+        _print_run(run, str(config.out))
+    if dry_run:
+        _print_dry(run, config, json=json)
+        return
+    _finish(_train(config, resume=resume, progress=shown), config, run, json=json)
+
+
+def _described(options: Mapping[str, Any]) -> bool:
+    return any(options[name] is not None for name in ("params", "shape", "depth", "width", "tokens", "steps", "data"))
+
+
+def _read_back(options: Mapping[str, Any]) -> TrainConfig:
+    """The config of the run in the folder, with what was given on how to carry it out."""
+    from forescale.train._config_json import config_from_json
+    from forescale.train._folder import read_config
+
+    found = read_config(options["out"])
+    if found is None:
+        raise ForescaleError(f"{options['out']} holds no run to go on with: describe one, or name its folder.")
+    return replace(config_from_json(found["config"]), **_carried_out(options, only_given=True))
+
+
+def _carried_out(options: Mapping[str, Any], *, only_given: bool = False) -> dict[str, Any]:
+    made = {name: options[name] for name in CARRIED_OUT} | {"log": tuple(options["log"] or ())}
+    return {k: v for k, v in made.items() if v not in (None, "auto", False, ())} if only_given else made
+
+
+def _plan(options: Mapping[str, Any]) -> PlannedRun:
+    from forescale.cli import _read_train as reading
+    from forescale.cli._runs import read_own
+    from forescale.plan import Request
+    from forescale.plan._request import SCHEDULES
+    from forescale.train import plan_run
+    from forescale.workload import Workload
+
+    shape, seq_len, note = reading.read_model(options, reading.vocabulary(options["tokenizer"]))
+    active = sum(part.active_params for part in shape.parts() if not part.vocabulary)
+    length, batch = reading.read_length(options, active, seq_len)
+    workload = Workload.from_shape(shape, tokens=length, seq_len=seq_len)
+    decay = reading.read_number(options["weight_decay"], "--weight-decay")
+    request = Request(
+        laws=tuple(options["law"] or ()),
+        batch_tokens=batch,
+        learning_rate=reading.read_number(options["learning_rate"], "--learning-rate"),
+        weight_decay=decay or None,
+        warmup_steps=options["warmup_steps"],
+        schedule=options["schedule"] if options["schedule"] in SCHEDULES else "linear",
+        final_lr_ratio=options["final_lr_ratio"],
+    )
+    run = plan_run(
+        workload,
+        request,
+        chosen=_chosen(options, decay, request.schedule),
+        runs=read_own(options["runs"], None, None, seq_len=seq_len),
+        options=reading.read_model_options(options),
+        optimizer=options["optimizer"],
+        scheme=options["scheme"],
+        base=reading.read_base(options["base"]),
+        scheme_options=reading.read_scheme_options(options["scheme_options"]),
+        seed=options["seed"],
+        data=tuple(options["data"] or ()),
+        tokenizer=options["tokenizer"],
+        held_out=reading.read_held_out(options["held_out"]),
+        **_carried_out(options),
+    )
+    return replace(run, notes=(*([note] if note else ()), *run.notes))
+
+
+def _chosen(options: Mapping[str, Any], decay: float | None, planned: str) -> dict[str, Any]:
+    """Fields of the recipe that `Request` does not have."""
+    from forescale.cli._read_train import read_number
+
+    made = {name: options[name] for name in ("beta1", "beta2")}
+    for name in ("timescale", "epsilon", "grad_clip", "init_std"):
+        made[name] = read_number(options[name], f"--{name.replace('_', '-')}")
+    made["weight_decay"] = 0.0 if decay == 0 else None
+    made["schedule"] = None if options["schedule"] == planned else options["schedule"]
+    return {name: value for name, value in made.items() if value is not None}
+
+
+def _threads(config: TrainConfig) -> int | None:
+    few = config.params < SMALL_PARAMS and "OMP_NUM_THREADS" not in os.environ
+    return 1 if few else None
+
+
+def _default_out(config: TrainConfig) -> Path:
+    """A folder of its own for every run."""
+    from forescale.quantities import humanize
+    from forescale.train._config_json import config_hash
+
+    return Path("runs") / f"{humanize(config.params)}-{humanize(config.tokens)}-{config_hash(config)[:8]}"
+
+
+def _print_run(run: PlannedRun, out: str) -> None:
+    from forescale.cli._render_train import print_run
+
+    print_run(run, out)
+    sys.stdout.flush()
+    for note in run.notes:
+        print(f"forescale: {note}", file=sys.stderr)
+
+
+def _print_dry(run: PlannedRun | None, config: TrainConfig, *, json: bool) -> None:
+    from forescale.cli import _render_train as render
+
+    if run is None:
+        raise ForescaleError("--dry-run prints a plan; with --resume alone there is none: describe the run.")
+    peak = _peak(config)
+    if json:
+        seconds = None if peak is None else render.estimated_seconds(config, peak)
+        more = {"estimated_seconds": seconds, "peak_flops": peak}
+        print(json_module.dumps(render.to_json(run, **more), indent=2, allow_nan=False))
+    else:
+        render.print_estimate(config, peak)
+
+
+def _peak(config: TrainConfig) -> float | None:
+    """The measured peak of the device, None where there is no torch to measure it with."""
+    try:
+        import torch
+    except ModuleNotFoundError:
+        return None
+    from forescale.train._distributed import joined
+    from forescale.train._peak import matmul_peak
+    from forescale.train._step import precision_of
+
+    with torch.no_grad(), joined(config) as world:
+        return matmul_peak(world.device, precision_of(config, world.device))
+
+
+def _train(config: TrainConfig, *, resume: bool, progress: bool) -> Result:
+    try:
+        import torch  # noqa: F401  # pyright: ignore[reportUnusedImport]
+    except ModuleNotFoundError:
+        raise MissingExtraError("training needs torch: pip install 'forescale[train]'.") from None
+    from forescale.train import train as run
+    from forescale.train._interrupt import RunInterruptedError
+
+    try:
+        return run(config, resume=resume, progress=progress)
+    except RunInterruptedError as interruption:
+        _leave(str(interruption), interruption.exit_code)
+
+
+def _finish(result: Result, config: TrainConfig, run: PlannedRun | None, *, json: bool) -> None:
+    """Print the end of the run; a run that diverged leaves with its own exit code."""
+    from forescale.cli import _render_train as render
+
+    if os.environ.get("RANK", "0") != "0":
+        sys.exit(DIVERGED if result.diverged else 0)
+    if json:
+        planned = {} if run is None else render.to_json(run)
+        print(json_module.dumps({**planned, "result": result.to_json()}, indent=2, allow_nan=False))
+    elif not result.diverged:
+        render.print_result(result, config.out)
+    if result.diverged:
+        _leave(_diverged(result, config), DIVERGED)
+
+
+def _diverged(result: Result, config: TrainConfig) -> str:
+    from forescale.train._checkpoint import steps_of
+    from forescale.train._folder import CHECKPOINTS
+
+    good = steps_of(Path(str(config.out)) / CHECKPOINTS)
+    kept = f"the checkpoint of step {good[-1]} in {config.out} is good" if good else "there was no checkpoint before it"
+    return (
+        f"the run diverged at step {result.diverged_at} of {config.steps}: its loss or gradient norm is not finite; {kept}: "
+        "use a lower learning rate or a longer warmup, in a new folder."
+    )
+
+
+def _leave(sentence: str, code: int) -> NoReturn:
+    sys.stdout.flush()
+    print(f"forescale: {sentence}", file=sys.stderr)
+    sys.exit(code)
