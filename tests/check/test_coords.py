@@ -110,9 +110,9 @@ def test_the_fall_of_a_deep_stream_at_the_start_is_no_fault() -> None:
         return parametrization("completep", base=Shape(width=32, depth=2), init_std=0.2)
 
     options: dict[str, Any] = {"widths": (32,), "depths": (2, 4, 16), "proxy": SMALL, "seeds": 1}
-    found = check_coords(rules, learning_rate=2.0**-6, **options)
+    found = check_coords(rules, learning_rate=2.0**-8, **options)
     residual = next(c for c in found.curves if c.kind == "residual")
-    assert residual.slopes[0] < -0.1
+    assert residual.slopes[0] < -0.4
     assert found.verdict == "pass"
     grown = check_coords("mup", **options)
     assert "residual" in off(grown)
@@ -136,8 +136,9 @@ def test_a_model_of_your_own_with_data_of_your_own() -> None:
             )
         )  # fmt: skip
 
-    batches = [torch.randint(0, 64, (4, 17), generator=torch.Generator().manual_seed(i)) for i in range(3)]
-    found = check_coords("mup", widths=WIDTHS, seeds=1, make_model=make, batches=batches)
+    counting = torch.arange(4)[:, None] * 16 + torch.arange(33)
+    batches = [(counting + 7 * i) % 64 for i in range(3)]  # something to learn: logits that stay as drawn shrink
+    found = check_coords("mup", widths=WIDTHS, seeds=1, make_model=make, batches=batches, learning_rate=2.0**-7)
     assert found.verdict == "pass"
     assert [c.kind for c in found.curves[:5]] == ["embedding", "attention", "ffn", "residual", "logits"]
 
