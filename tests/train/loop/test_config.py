@@ -1,0 +1,94 @@
+"""The config as a value: checked, written down, read back and compared."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import fields, replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from loop_runs import MIXED, TINY, ModelOptions, tiny_config
+
+from forescale.errors import ForescaleError
+from forescale.train import TrainConfig
+from forescale.train._config import EXECUTION
+from forescale.train._config_json import config_from_json, config_hash, config_to_json, differences, identity
+from forescale.workload import Shape
+
+configs = st.builds(
+    tiny_config,
+    shape=st.sampled_from([TINY, MIXED, replace(TINY, qk_norm="head", tied=True)]),
+    base=st.sampled_from([None, Shape(width=8, depth=1), replace(TINY, width=8, heads=1)]),
+    scheme_options=st.sampled_from([{}, {"alpha": 0.5}]),
+    options=st.sampled_from([ModelOptions(), ModelOptions(density=0.3, z_loss=1e-4, position="alibi")]),
+    learning_rate=st.floats(1e-6, 1.0),
+    steps=st.integers(3, 10**6),
+    data=st.sampled_from([(), ("a.txt",), ("a.txt", "b")]),
+    held_out=st.sampled_from([None, 0.1, 5000, ("held.txt",)]),
+    log=st.sampled_from([(), ("tensorboard", "wandb")]),
+)
+
+
+@given(configs)
+def test_json_holds_all_of_it(config: TrainConfig) -> None:
+    text = json.dumps(config_to_json(config), allow_nan=False)
+    again = config_from_json(json.loads(text))
+    assert again == config
+    assert config_hash(again) == config_hash(config)
+
+
+CHANGES: dict[str, Any] = {
+    "shape": MIXED, "base": Shape(width=8, depth=1), "options": ModelOptions(z_loss=1e-3), "schedule": "cosine",
+    "optimizer": "muon", "scheme": "mup", "scheme_options": {"alpha": 0.5}, "data": ("x",), "tokenizer": "bpe:300",
+    "held_out": 0.2, "device": "cpu", "precision": "bf16", "compile": True, "parallel": "fsdp", "log": ("trackio",),
+    "out": "x", "beta1": 0.5, "beta2": 0.5, "final_lr_ratio": 0.5,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", [f.name for f in fields(TrainConfig)])
+def test_a_field_is_of_the_identity_unless_it_is_how_the_run_is_carried_out(name: str) -> None:
+    config = tiny_config()
+    value = getattr(config, name)
+    changed = replace(config, **{name: CHANGES[name] if name in CHANGES else (value or 0) + 1})
+    same = identity(changed) == identity(config)
+    assert same == (name in EXECUTION)
+    assert same == (config_hash(changed) == config_hash(config))
+    if not same:
+        assert {key.partition(".")[0] for key, _, _ in differences(identity(config), identity(changed))} == {name}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"steps": 0}, "steps must be a whole number, 1 or more"),
+        ({"batch_sequences": 2.5}, "batch_sequences must be a whole number"),
+        ({"seq_len": True}, "seq_len must be a whole number"),
+        ({"learning_rate": 0.0}, "learning_rate must be above 0"),
+        ({"learning_rate": float("nan")}, "learning_rate must be above 0"),
+        ({"learning_rate": "1e-3"}, "learning_rate must be a number"),
+        ({"beta2": 1.0}, "beta2 must be 0 or more and below 1"),
+        ({"weight_decay": -0.1}, "weight_decay must be 0 or more"),
+        ({"grad_clip": float("inf")}, "grad_clip must be"),
+        ({"warmup_steps": 12}, "warmup_steps must be below the 12 steps"),
+        ({"warmup_steps": -1}, "warmup_steps must be a whole number"),
+        ({"schedule": "sine"}, "linear, cosine"),
+        ({"schedule": "points:0=1,1=0", "warmup_steps": 2}, "warmup_steps must be 0"),
+        ({"schedule": "points:0=1,1=0", "warmup_steps": 0, "final_lr_ratio": 0.1}, "final_lr_ratio must be 0"),
+        ({"optimizer": "sgd"}, "adamw, adam-atan2, muon"),
+        ({"precision": "fp16"}, "auto, fp32, bf16"),
+        ({"parallel": "pp"}, "auto, none, ddp, fsdp"),
+        ({"log": ("paper",)}, "tensorboard, wandb, trackio"),
+        ({"micro_batch": 0}, "micro_batch must be"),
+        ({"checkpoint_every": 0}, "checkpoint_every must be"),
+    ],
+)
+def test_impossible_values_are_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ForescaleError, match=message):
+        tiny_config(**changes)
+
+
+def test_a_config_of_another_version_is_told() -> None:
+    with pytest.raises(ForescaleError, match="no flux_capacitor"):
+        config_from_json({**config_to_json(tiny_config()), "flux_capacitor": 1})
