@@ -9,7 +9,7 @@ from typing import Any
 from forescale.errors import ForescaleError
 from forescale.train._checkpoint import load_latest, restore, save_checkpoint, steps_of
 from forescale.train._config import TrainConfig
-from forescale.train._config_json import config_to_json
+from forescale.train._config_json import config_hash, config_to_json
 from forescale.train._files import why, write_json
 from forescale.train._folder import CHECKPOINTS, METRICS, RESULT, check_free, claim, lock
 from forescale.train._history import History
@@ -53,7 +53,8 @@ class Keeper:
             self.step, self.seconds = found.step, found.seconds
 
     def _start_metrics(self) -> None:
-        sinks = make_sinks(self.config.log, self.folder, config_to_json(self.config), self.step)
+        run = f"{self.folder.resolve().name}-{config_hash(self.config)}"
+        sinks = make_sinks(self.config.log, self.folder, config_to_json(self.config), run, self.step)
         try:
             self._metrics = Metrics(self.folder / METRICS, self.step, sinks)
         except OSError as error:

@@ -53,7 +53,19 @@ def plan_run(
     names = {f.name for f in fields(TrainConfig)} & {f.name for f in fields(Recipe)}
     numbers = {name: _plain(name, getattr(recipe, name)) for name in names - {"batch_tokens"}}
     config = TrainConfig(shape=workload.shape, seq_len=int(workload.seq_len), **numbers, **settings)
+    _check_composition(config, recipe)
     return PlannedRun(plan=plan, recipe=recipe, config=config, notes=tuple(_notes(config, recipe)))
+
+
+def _check_composition(config: TrainConfig, recipe: Recipe) -> None:
+    """Two rules for the weight decay are never put on top of each other unasked."""
+    ratios = {"batch_ratio", "tokens_ratio"} & set(config.scheme_options)
+    if ratios and recipe.weight_decay.law != "user":
+        raise ForescaleError(
+            f"{config.scheme} carries a base run's decay over to another batch and other tokens, and the weight decay of this "
+            f"recipe is already that of its own, by {recipe.weight_decay.law}: give the base run's learning_rate and "
+            f"weight_decay, or leave {' and '.join(sorted(ratios))} out."
+        )
 
 
 def _plain(name: str, value: Value) -> float | int | str:

@@ -23,9 +23,11 @@ class Sink(Protocol):
         ...
 
 
-def make_sinks(names: Sequence[str], folder: Path, config: dict[str, Any], step: int) -> list[Sink]:
-    """The trackers of these names, for a run that goes on after `step`; `MissingExtraError` where one is missing."""
-    return [TensorBoard(folder, step) if name == "tensorboard" else Tracker(name, folder, config) for name in names]
+def make_sinks(names: Sequence[str], folder: Path, config: dict[str, Any], run: str, step: int) -> list[Sink]:
+    """The trackers of these names for the `run`, which goes on after `step`; `MissingExtraError` where one is missing."""
+    return [
+        TensorBoard(folder, step) if name == "tensorboard" else Tracker(name, folder, config, run) for name in names
+    ]
 
 
 class TensorBoard:
@@ -52,12 +54,12 @@ class TensorBoard:
 class Tracker:
     """Weights & Biases or trackio, which takes the same calls."""
 
-    def __init__(self, name: str, folder: Path, config: dict[str, Any]) -> None:
+    def __init__(self, name: str, folder: Path, config: dict[str, Any], run: str) -> None:
         self._module = _import(name, name)
         options: dict[str, Any] = {"project": os.environ.get("FORESCALE_PROJECT", "forescale"), "config": config}
         if name == "wandb":
-            # The same folder is the same run, also when it is resumed.
-            options |= {"dir": str(folder), "id": folder.resolve().name, "resume": "allow"}
+            # Resumed, it is the same run.
+            options |= {"dir": str(folder), "id": run, "resume": "allow"}
         self._run = self._module.init(name=folder.resolve().name, **options)
 
     def add(self, records: Sequence[dict[str, Any]]) -> None:

@@ -75,7 +75,7 @@ class Stepper:
     def batch(self, position: int, count: int) -> tuple[Tensor, Tensor]:
         """Tokens and targets of `count` sequences, on the device."""
         rows = self.batches.at(position, count)
-        if not self.on_cpu:
+        if self.world.device.type == "cuda":
             rows = rows.pin_memory().to(self.world.device, non_blocking=True)
         return rows[:, :-1], rows[:, 1:]
 

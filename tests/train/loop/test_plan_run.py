@@ -86,3 +86,11 @@ def test_timescale_and_decay_contradict() -> None:
         plan_run(WORKLOAD, Request(weight_decay=0.1), chosen={"timescale": 0.2})
     with pytest.raises(ForescaleError, match="has no momentum"):
         plan_run(WORKLOAD, chosen={"momentum": 0.9})
+
+
+def test_two_rules_for_the_decay_are_not_put_together() -> None:
+    base = {"scheme": "completed-p", "base": Shape(width=64, depth=2), "scheme_options": {"tokens_ratio": 4.0}}
+    with pytest.raises(ForescaleError, match=r"by power-lines.*leave tokens_ratio out"):
+        plan_run(WORKLOAD, **base)
+    given = Request(learning_rate=1e-3, weight_decay=0.1)
+    assert plan_run(WORKLOAD, given, **base).config.weight_decay == 0.1
