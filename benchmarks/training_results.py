@@ -81,7 +81,7 @@ def schedules(workers: int) -> None:
             proxy = Proxy(
                 steps=steps, batch_sequences=batch, schedule=schedule, timescale=timescale, evaluated=256, data=corpus()
             )
-            rates = tuple(2.0**-e for e in (7, 6, 5, 4, 3))
+            rates = tuple(2.0**-e for e in (8, 7, 6, 5, 4))
             points = made(
                 [(proxy, rate, seed) for rate in rates for seed in range(seeds)], width, depth, workers, "schedules"
             )
