@@ -10,7 +10,7 @@ from typing import Any
 
 CLI = Path(__file__).parents[2] / "src" / "forescale" / "cli"
 PAGE = "reference/cli.md"
-COMMANDS = ("plan", "score", "fit", "suggest", "frontier", "check", "schedule", "laws")
+COMMANDS = ("plan", "train", "score", "fit", "suggest", "frontier", "check", "schedule", "laws")
 
 
 def page() -> str:
