@@ -84,6 +84,8 @@ class Attention(nn.Module):
     def _heads(self, qkv: Tensor, turn: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         """Queries, keys and values, (batch, length, heads, head_dim), normed and turned."""
         heads = qkv.view(*qkv.shape[:2], -1, self.head_dim)
+        if self.qk_norm is None and turn is None:
+            return torch.split(heads, [self.heads, self.kv_heads, self.kv_heads], 2)  # type: ignore[return-value]
         both, v = torch.split(heads, [self.heads + self.kv_heads, self.kv_heads], 2)
         if turn is not None and self.qk_norm is None:
             both = rotate(both, turn)

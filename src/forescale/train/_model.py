@@ -11,7 +11,8 @@ from torch.nn import functional
 
 from forescale.errors import ForescaleError
 from forescale.train._attention import Attention, Tables
-from forescale.train._ffn import ExpertFFN, make_ffn
+from forescale.train._experts import ExpertFFN
+from forescale.train._ffn import FFN, activation_of, ffn_width
 from forescale.train._losses import Losses, cross_entropy
 from forescale.train._masks import Linear, draw_masks_
 from forescale.train._norms import at_least_float32, make_norm
@@ -52,6 +53,16 @@ class Block(nn.Module):
         y: Any = self.ffn(self.ffn_norm(x))
         update, balance = y if self.routed else (y, None)
         return x + update, balance
+
+
+def make_ffn(shape: Shape, options: ModelOptions, layer: int, masked: bool) -> FFN | ExpertFFN:
+    """The feed-forward layer of block `layer`."""
+    if shape.experts is not None and layer >= shape.experts.dense_layers:
+        return ExpertFFN(shape, shape.experts, options, masked)
+    activation = activation_of(shape, options)
+    return FFN(
+        shape.width, ffn_width(shape), gated=shape.gated, activation=activation, bias=shape.ffn_bias, masked=masked
+    )
 
 
 class Decoder(nn.Module):

@@ -13,9 +13,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from forescale.errors import ForescaleError
-from forescale.train import ModelOptions, build_model
+from forescale.train import ModelOptions, _experts, build_model
 from forescale.train._attention import Attention
-from forescale.train._ffn import ExpertFFN, activate
+from forescale.train._experts import ExpertFFN
+from forescale.train._ffn import activate
 from forescale.train._positions import alibi_bias, alibi_slopes, rotary_tables, rotary_turn, rotate
 from forescale.workload import Experts, LatentAttention, Shape
 
@@ -205,6 +206,18 @@ def hidden(x: Tensor, gated: bool) -> Tensor:
         return functional.gelu(x)
     gate, up = x[: len(x) // 2], x[len(x) // 2 :]
     return functional.silu(gate) * up
+
+
+@pytest.mark.skipif(not hasattr(functional, "grouped_mm"), reason="this PyTorch has no grouped_mm")
+@pytest.mark.parametrize("bias", [True, False])
+def test_experts_in_one_kernel_and_one_by_one_agree(monkeypatch: pytest.MonkeyPatch, bias: bool) -> None:
+    shape = replace(SMALL, experts=Experts(count=5, top_k=2, width=24, bias=bias))
+    plain, grouped = build(shape), build(shape)
+    expected = gradients(plain)
+    calls: list[Any] = []
+    monkeypatch.setattr(_experts, "_can_group", lambda *arguments: calls.append(arguments) or True)
+    torch.testing.assert_close(gradients(grouped), expected)
+    assert len(calls) == 2
 
 
 def test_even_routing_has_balance_one_and_a_pile_up_costs_more() -> None:
