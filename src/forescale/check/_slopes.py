@@ -10,6 +10,7 @@ from typing import Any
 # Octaves of |x| an octave of the axis. What a scheme gets wrong by a power of the size moves activations by one or two powers
 # within ten steps; what is right moved by at most 0.1 at widths 64 to 512 and by 0.2 at depths 2 to 32.
 LIMIT = 0.25
+NOISE = 0.5  # octaves of |x| over the whole range: what two seeds of a small model differ by
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +67,8 @@ def make_curve(kind: str, sizes: Sequence[float], values: Sequence[Sequence[floa
     """
     slopes = tuple(log_slope(sizes, row) for row in values)
     judged = max(slopes, key=abs) if kind == "embedding" else slopes[-1]
-    steep = "grows" if judged > limit else "shrinks" if judged < -limit else "flat"
+    least = max(limit, NOISE / math.log2(max(sizes) / min(sizes)))
+    steep = "grows" if judged > least else "shrinks" if judged < -least else "flat"
     verdict = steep if all(map(math.isfinite, slopes)) else "diverges"
     return Curve(kind=kind, values=tuple(map(tuple, values)), slopes=slopes, slope=judged, verdict=verdict)
 
