@@ -34,8 +34,11 @@ def check_free(folder: Path, *, resume: bool) -> None:
         raise ForescaleError(f"{folder} must be a folder; it is a file: name another --out.")
     found = read_config(folder)
     if found is not None and not resume:
-        done = "a finished run" if (folder / RESULT).is_file() else "a run that has not finished"
-        raise ForescaleError(f"{folder} holds {done} already: go on with it by --resume, or name another --out.")
+        if (folder / RESULT).is_file():
+            raise ForescaleError(
+                f"{folder} holds the result of a run: name another --out, or look at it with --resume."
+            )
+        raise ForescaleError(f"{folder} holds a run that has not finished: go on with --resume, or name another --out.")
     if found is None and folder.is_dir() and (others := [p.name for p in folder.iterdir() if p.name != LOCK]):
         raise ForescaleError(
             f"the folder of a run must be new or empty; {folder} holds {', '.join(sorted(others)[:3])}: name another --out."

@@ -121,6 +121,8 @@ class Session:
                 if self._interrupted(interrupt, taken):
                     self._stop(interrupt, taken)
             self._pause_clock()
+            if self.progress is not None:
+                self.progress.show(taken, history.losses, self.seconds)
             return self._end(taken, bad)
 
     def _due(self, taken: int) -> bool:

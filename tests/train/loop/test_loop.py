@@ -200,3 +200,36 @@ def test_a_run_in_process_loads_no_compiler_and_writes_nothing(corpus, tmp_path)
     )
     assert done.stdout.strip() == "[]"
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def as_on_an_accelerator(monkeypatch) -> None:
+    """Numbers are fetched now and then, and clipping waits for none, as where fetching would stall the device."""
+    from forescale.train._step import Stepper
+
+    original = Stepper.__init__
+
+    def init(self: Any, *arguments: Any) -> None:
+        original(self, *arguments)
+        self.on_cpu = False
+
+    monkeypatch.setattr(Stepper, "__init__", init)
+
+
+def test_fetching_late_changes_nothing(corpus, tmp_path, request) -> None:
+    config = tiny_config(steps=25, eval_every=7, grad_clip=0.5, checkpoint_every=6)
+    expected = train(replace(config, out=str(tmp_path / "a")), corpus=corpus)
+    request.getfixturevalue("as_on_an_accelerator")
+    seen: list[Step] = []
+    late = train(replace(config, out=str(tmp_path / "b")), corpus=corpus, on_step=seen.append)
+    assert (late.losses, late.loss) == (expected.losses, expected.loss)
+    assert (tmp_path / "a/metrics.jsonl").read_bytes() == (tmp_path / "b/metrics.jsonl").read_bytes()
+    assert isinstance(seen[0].loss, torch.Tensor)
+
+
+def test_a_run_that_explodes_between_two_fetches_names_the_step(corpus, request) -> None:
+    config = tiny_config(steps=40, learning_rate=1e30, grad_clip=0.0, warmup_steps=0)
+    expected = train(config, corpus=corpus).diverged_at
+    request.getfixturevalue("as_on_an_accelerator")
+    late = train(config, corpus=corpus)
+    assert (late.diverged_at, late.steps) == (expected, expected)

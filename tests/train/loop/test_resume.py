@@ -98,7 +98,7 @@ def test_another_shape_of_experts_and_masks_resumes_too(corpus, tmp_path) -> Non
 def test_a_folder_in_use_is_refused_without_resume(corpus, tmp_path) -> None:
     config = tiny_config(out=str(tmp_path / "run"))
     train(config, corpus=corpus)
-    with pytest.raises(ForescaleError, match=r"holds a finished run already.*--resume"):
+    with pytest.raises(ForescaleError, match=r"holds the result of a run.*--resume"):
         train(config, corpus=corpus)
     other = tmp_path / "other"
     other.mkdir()
