@@ -22,6 +22,7 @@ from harness import DATA, REPOSITORY, write
 
 CACHE = REPOSITORY / ".cache" / "training_results"
 RATES = tuple(2.0**-e for e in range(9, 3, -1))  # the check goes on below or above where a minimum lies at an end
+STEPS = 120  # of the runs that look for transfer
 PACKAGES = ("torch", "numpy", "forescale")
 
 
@@ -37,7 +38,7 @@ def corpus() -> tuple[str, ...]:
 
 def transfer(workers: int) -> None:
     """(a) Learning rate over width x 8 and depth x 8: standard against muP and CompleteP, three seeds."""
-    proxy = Proxy(steps=200, data=corpus())
+    proxy = Proxy(steps=STEPS, data=corpus())
     found: dict[str, TransferCheck] = {}
     for axis, scheme, sizes in (
         ("width", "standard", {"widths": (32, 64, 128, 256)}),
@@ -54,7 +55,7 @@ def transfer(workers: int) -> None:
 
 def sparsity(workers: int) -> None:
     """(d) Best learning rate against density 1 to 1/16: sparse muP against muP."""
-    proxy = Proxy(steps=200, data=corpus())
+    proxy = Proxy(steps=STEPS, data=corpus())
     found: dict[str, TransferCheck] = {}
     for scheme in ("supar", "mup"):
         options: dict[str, Any] = {"learning_rates": RATES, "seeds": 2, "proxy": proxy, "workers": workers}
@@ -81,7 +82,7 @@ def schedules(workers: int) -> None:
             proxy = Proxy(
                 steps=steps, batch_sequences=batch, schedule=schedule, timescale=timescale, evaluated=256, data=corpus()
             )
-            rates = tuple(2.0**-e for e in (8, 7, 6, 5, 4))
+            rates = tuple(2.0**-e for e in ((8, 7, 6, 5, 4) if ratio == 20 else (8, 7, 6, 5)))
             points = made(
                 [(proxy, rate, seed) for rate in rates for seed in range(seeds)], width, depth, workers, "schedules"
             )
