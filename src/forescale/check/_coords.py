@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from forescale.check._axes import AXES, check_counts, look_along
 from forescale.check._probes import BRANCHES, find_probes, read_activations
-from forescale.check._proxy import AXES, MakeModel, MakeRules, Proxy, rules_of, sequences_loss
+from forescale.check._proxy import MakeModel, MakeRules, Proxy, rules_of, sequences_loss
 from forescale.check._slopes import LIMIT, CoordCheck, make_curve
-from forescale.errors import ForescaleError
 
 WEIGHT_DECAY = 0.1
 Progress = Callable[[str, int, int], None]
@@ -40,8 +40,8 @@ def check_coords(
     A coordinate check misses faults that `check_transfer` sees.
     """
     proxy = proxy or Proxy()
-    axis, sizes = _axis(widths, depths, densities)
-    _check_counts(steps, seeds)
+    axis, sizes = look_along(widths, depths, densities)
+    check_counts(steps, seeds)
     base = {"width": widths[0], "depth": depths[0]}
     make_rules: MakeRules = rules_of(scheme, base, alpha)
     make: MakeModel = make_model or proxy.model
@@ -77,24 +77,6 @@ def check_coords(
         ),
         limit=limit,
     )
-
-
-def _axis(widths: Sequence[int], depths: Sequence[int], densities: Sequence[float]) -> tuple[str, Sequence[float]]:
-    several = [(name, of) for name, of in zip(AXES, (widths, depths, densities), strict=True) if len(of) > 1]
-    if len(several) != 1 or any(not of for of in (widths, depths, densities)):
-        raise ForescaleError(
-            f"a coordinate check looks along one of {', '.join(AXES)}, the others fixed; got {len(widths)} widths, "
-            f"{len(depths)} depths and {len(densities)} densities: give several of one and one of the others."
-        )
-    name, sizes = several[0]
-    if any(size <= 0 for size in sizes) or len(set(sizes)) < len(sizes):
-        raise ForescaleError(f"the sizes of a check must be above 0 and different; got {', '.join(map(str, sizes))}.")
-    return name, sizes
-
-
-def _check_counts(steps: int, seeds: int) -> None:
-    if steps < 1 or seeds < 1:
-        raise ForescaleError(f"a check takes 1 step and 1 seed or more; got {steps} steps and {seeds} seeds.")
 
 
 def _batches(proxy: Proxy, steps: int) -> list[Any]:

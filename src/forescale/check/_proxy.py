@@ -8,8 +8,6 @@ from typing import Any
 
 from forescale.errors import ForescaleError
 
-# The size that is looked along, and the settings of a run that a check fixes.
-AXES = ("width", "depth", "density")
 FFN_RATIO = 3
 
 

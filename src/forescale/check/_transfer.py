@@ -12,8 +12,8 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
-from forescale.check._coords import _axis, _check_counts  # pyright: ignore[reportPrivateUsage]
-from forescale.check._proxy import AXES, MakeModel, Proxy, rules_of, sequences_loss
+from forescale.check._axes import AXES, check_counts, look_along
+from forescale.check._proxy import MakeModel, Proxy, rules_of, sequences_loss
 from forescale.check._transfer_values import COST, TOLERANCE, Point, TransferCheck, find_minima
 from forescale.errors import ForescaleError
 
@@ -44,7 +44,14 @@ class Job:
     def key(self) -> str:
         """What identifies the run in a folder of results."""
         known = {k: v for k, v in asdict(self).items() if k not in ("make_model", "batches")}
-        return blake2b(json.dumps(known, sort_keys=True, default=str).encode(), digest_size=12).hexdigest()
+        if self.make_model is not None:
+            known["make_model"] = self.make_model
+        return blake2b(json.dumps(known, sort_keys=True, default=_name).encode(), digest_size=12).hexdigest()
+
+
+def _name(value: Any) -> str:
+    """What a function is called, the same in every process."""
+    return f"{getattr(value, '__module__', '')}.{getattr(value, '__qualname__', value)}"
 
 
 def check_transfer(
@@ -74,8 +81,8 @@ def check_transfer(
     made again. `workers` processes share the runs, one thread each.
     """
     proxy = proxy or Proxy()
-    axis, sizes = _axis(widths, depths, densities)
-    _check_counts(proxy.steps, seeds)
+    axis, sizes = look_along(widths, depths, densities)
+    check_counts(proxy.steps, seeds)
     rates = _rates(learning_rates)
     base = {"width": widths[0], "depth": depths[0]}
 
