@@ -73,6 +73,24 @@ def test_resumed_is_undisturbed_to_the_last_bit(corpus, tmp_path, optimizer: str
     assert result(tmp_path / "cut")["train_loss"] == expected.train_loss
 
 
+@pytest.mark.parametrize("fault", ["optimizer", "data"])
+def test_a_resumption_that_forgets_something_would_show(corpus, tmp_path, monkeypatch, fault: str) -> None:
+    from forescale.train import Batches, _keeper
+
+    config = tiny_config(checkpoint_every=5)
+    expected = train(config, corpus=corpus)
+    cut = replace(config, out=str(tmp_path))
+    with pytest.raises(KilledError):
+        train(cut, corpus=corpus, on_step=stop_at(7))
+    if fault == "optimizer":
+        fresh = {"state": {}, "param_groups": []}
+        monkeypatch.setattr(_keeper, "restore", lambda s, c: s.bare.load_state_dict(dict(c.model)) and fresh)
+    else:
+        at = Batches.at
+        monkeypatch.setattr(Batches, "at", lambda self, place, count: at(self, max(place - 20, 0), count))
+    assert train(cut, corpus=corpus, resume=True).losses != expected.losses[5:]
+
+
 def test_resuming_a_finished_run_gives_its_result_again(corpus, tmp_path) -> None:
     config = tiny_config(out=str(tmp_path))
     first = train(config, corpus=corpus)

@@ -105,7 +105,7 @@ def test_bf16_on_a_processor_without_it_is_said(corpus, monkeypatch) -> None:
 
 
 def test_more_than_one_pass_is_said(corpus) -> None:
-    made = train(tiny_config(steps=400, batch_sequences=2), corpus=corpus)
+    made = train(tiny_config(steps=60, batch_sequences=10), corpus=corpus)
     assert any("passes over" in note for note in made.notes)
     assert train(tiny_config(steps=3), corpus=corpus).notes == ()
 
