@@ -169,8 +169,3 @@ def pieces(batch: int, micro_batch: int, world: World) -> list[Piece]:
         first, last = i * count // rounds, (i + 1) * count // rounds
         made.append(Piece(start + first, max(last - first, 1), (last - first) / batch))
     return made
-
-
-def parameter_count(model: nn.Module) -> int:
-    """All parameters of a model that is not sharded."""
-    return sum(p.numel() for p in model.parameters())
