@@ -114,7 +114,10 @@ def environment(threads: int) -> dict[str, str]:
 def ours(shape: dict[str, int], folder: Path) -> None:
     """Train and print the median time of a step."""
     from forescale.train import ModelOptions, TrainConfig, open_corpus, train
+    from forescale.train._memory import keep_freed_memory
     from forescale.workload import Shape
+
+    keep_freed_memory()  # as `forescale train` does
 
     model = Shape(
         layers=shape["layers"], width=shape["width"], heads=shape["heads"], vocab=VOCAB, gated=False, norm="layer",

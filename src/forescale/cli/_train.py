@@ -187,8 +187,8 @@ def train(
     device
         cpu, cuda, or auto.
     threads
-        Threads of torch (default: 1 below 1M parameters, where more only wait on one another, else torch's own;
-        OMP_NUM_THREADS counts first).
+        Cores: on a CPU each takes a part of the batch (default: torch's own number; OMP_NUM_THREADS counts first).
+        With experts or --compile, threads of torch's operators (default below 1M parameters: 1).
     eval_every
         Steps between measurements on held-out text (default: at the end alone).
     checkpoint_every
@@ -286,8 +286,10 @@ def _chosen(options: Mapping[str, Any], decay: float | None, planned: str) -> di
 
 
 def _threads(config: TrainConfig) -> int | None:
+    """One where operators would share threads: of a small model on a busy machine they are many times slower so."""
+    shared = config.shape.experts is not None or config.compile
     few = config.params < SMALL_PARAMS and "OMP_NUM_THREADS" not in os.environ
-    return 1 if few else None
+    return 1 if shared and few else None
 
 
 def _default_out(config: TrainConfig) -> Path:
@@ -342,7 +344,9 @@ def _train(config: TrainConfig, *, resume: bool, progress: bool) -> Result:
         raise MissingExtraError("training needs torch: pip install 'forescale[train]'.") from None
     from forescale.train import train as run
     from forescale.train._interrupt import RunInterruptedError
+    from forescale.train._memory import keep_freed_memory
 
+    keep_freed_memory()
     try:
         return run(config, resume=resume, progress=progress)
     except RunInterruptedError as interruption:

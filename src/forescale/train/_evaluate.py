@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import partial
+from typing import Any
+
 import torch
 
 from forescale.errors import ForescaleError
@@ -26,7 +29,6 @@ class HeldOut:
         """Tokens that are predicted."""
         return self.sequences * self.batches.seq_len
 
-    @torch.no_grad()
     def loss(self) -> float:
         """Mean nats per token, over all processes."""
         stepper, world = self.stepper, self.stepper.world
@@ -34,9 +36,14 @@ class HeldOut:
         total = torch.zeros((), device=world.device, dtype=torch.float64)
         for piece in pieces(self.sequences, stepper.micro_batch, world):
             rows = self.batches.at(piece.start, piece.sequences).to(world.device)
-            with stepper.autocast():
-                total += model(rows[:, :-1], rows[:, 1:]).loss.double() * piece.weight
+            for loss, count in stepper.spread(partial(self._loss, model), rows):
+                total += loss * (piece.weight * count / len(rows))
         return float(world.total(total))
+
+    @torch.no_grad()
+    def _loss(self, model: Any, rows: torch.Tensor) -> torch.Tensor:
+        with self.stepper.autocast():
+            return model(rows[:, :-1], rows[:, 1:]).loss.double()
 
 
 def check_held_out(tokens: int, seq_len: int) -> None:

@@ -221,6 +221,7 @@ class Session:
             precision=self.stepper.precision,
             processes=self.world.size,
             device=str(self.world.device),
+            threads=self.stepper.threads,
             corpus=facts,
             notes=(*self.notes, *(self.keeper.notes if self.keeper else ())),
         )
@@ -237,7 +238,8 @@ class Session:
 
     def _make_progress(self) -> Progress:
         config, stepper = self.config, self.stepper
-        peak = matmul_peak(self.world.device, stepper.precision) * self.world.size
+        each = 1 if stepper.cores is None else stepper.cores.count
+        peak = matmul_peak(self.world.device, stepper.precision) * self.world.size * each
         made = Progress(
             start=self.start,
             steps=config.steps,
@@ -262,6 +264,8 @@ class Session:
             self.progress.close()
         if self.keeper is not None:
             self.keeper.close()
+        if self.stepper.cores is not None:
+            self.stepper.cores.close()
 
 
 def _passes(config: TrainConfig, tokens: int) -> list[str]:

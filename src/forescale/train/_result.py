@@ -30,6 +30,7 @@ class Result:
     micro_batch: int = 0
     precision: str = "fp32"
     processes: int = 1
+    threads: int = 1
     device: str = "cpu"
     corpus: dict[str, Any] = field(default_factory=dict[str, Any])
     notes: tuple[str, ...] = ()
@@ -84,7 +85,7 @@ class Result:
             "processes": self.processes,
             "config_hash": config_hash(config),
             "corpus": self.corpus,
-            "machine": machine(self.device),
+            "machine": machine(self.device) | {"threads": self.threads},
             "versions": versions(),
             "notes": list(self.notes),
         }
@@ -108,7 +109,7 @@ def machine(device: str) -> dict[str, Any]:
 
     described = {"system": platform.system(), "processor": platform.machine(), "cores": os.cpu_count()}
     name = torch.cuda.get_device_name(device) if device.startswith("cuda") else "cpu"
-    return {**described, "device": name, "threads": torch.get_num_threads()}
+    return {**described, "device": name}
 
 
 def versions() -> dict[str, str]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -13,12 +14,14 @@ from forescale.parametrize import parametrization
 from forescale.schedules import factor_at
 from forescale.train._batches import Batches
 from forescale.train._config import TrainConfig
+from forescale.train._cores import Cores
 from forescale.train._distributed import World, replicate, shard_, synchronised
 from forescale.train._model import Decoder, build_model
 from forescale.workload import Shape
 
 CPU_MEMORY, ACCELERATOR_SHARE = 2**31, 0.4  # for the activations of one micro-batch, where none is given
 ACTIVATIONS = 34  # numbers a token, layer and unit of width, about (Korthikanti et al. 2022, 2205.05198, equation 1)
+Found = TypeVar("Found")
 ops: Any = torch  # what has no public name or no types
 
 
@@ -48,6 +51,8 @@ class Stepper:
         self.micro_batch = config.micro_batch or fitting(config, world, self.precision)
         self.pieces = pieces(config.batch_sequences, self.micro_batch, world)
         self.on_cpu = world.device.type == "cpu"
+        self.threads = torch.get_num_threads()
+        self.cores = Cores(self.threads) if self.threads > 1 and divisible(config, world) else None
 
     def learning_rate(self, index: int) -> float:
         """The rate of step `index`, counted from 0, at the base of the parametrization."""
@@ -80,12 +85,38 @@ class Stepper:
         return rows[:, :-1], rows[:, 1:]
 
     def _gradients(self, position: int) -> Tensor:
+        if self.cores is not None:
+            return self._on_cores(position)
         if len(self.pieces) == 1 and self.world.size == 1:
             with self.autocast():
                 objective, loss = self.model(*self.batch(position, self.config.batch_sequences))
             objective.backward()
             return loss
         return self._accumulated(position)
+
+    def spread(self, work: Callable[[Tensor], Found], rows: Tensor) -> list[tuple[Found, int]]:
+        """What `work` makes of the rows, and of how many: of all of them, or a part a core."""
+        parts = [rows] if self.cores is None else self.cores.split(rows)
+        found = [work(rows)] if self.cores is None else self.cores.run(work, parts)
+        return [(one, len(part)) for one, part in zip(found, parts, strict=True)]
+
+    def _on_cores(self, position: int) -> Tensor:
+        """Every core takes a part of the batch; sums run in the order of the parts, so that a run can be repeated."""
+        total, sums = torch.zeros(()), None
+        for piece in self.pieces:
+            rows = self.batches.at(position + piece.start, piece.sequences)
+            for (loss, grads), _ in self.spread(self._part, rows):
+                total += loss
+                sums = grads if sums is None else ops._foreach_add(sums, grads)
+        for parameter, gradient in zip(self.parameters, sums or (), strict=True):
+            parameter.grad = gradient
+        return total
+
+    def _part(self, rows: Tensor) -> tuple[Tensor, Sequence[Tensor]]:
+        share = len(rows) / self.config.batch_sequences
+        with self.autocast():
+            objective, loss = self.model(rows[:, :-1], rows[:, 1:])
+        return loss * share, torch.autograd.grad(objective * share, self.parameters)
 
     def _accumulated(self, position: int) -> Tensor:
         """Each piece counts by its sequences. Wrappers average over processes, so the weights are those of the sum."""
@@ -109,6 +140,15 @@ class Stepper:
         if limit and not (self.on_cpu and float(norm) <= limit):
             ops._foreach_mul_(grads, (limit / (norm + 1e-6)).clamp(max=1.0))  # as torch.nn.utils.clip_grad_norm_
         return norm
+
+
+def divisible(config: TrainConfig, world: World) -> bool:
+    """Whether the cores of this machine can each take a part of a batch and find the same loss.
+
+    Not with experts, whose balance is that of the whole batch, nor under a compiler, which has threads of its own.
+    """
+    alone = world.size == 1 and world.device.type == "cpu"
+    return alone and config.shape.experts is None and not config.compile and config.batch_sequences > 1
 
 
 def _local(tensor: Any) -> Tensor:
