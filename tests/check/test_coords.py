@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from forescale.check import CoordCheck, Proxy, check_coords
+from forescale.check._proxy import logits_of, sequences_loss
 from forescale.check._slopes import log_slope, make_curve
 from forescale.errors import ForescaleError
 from forescale.parametrize import parametrization
@@ -144,6 +145,41 @@ def test_a_model_of_your_own_with_data_of_your_own() -> None:
     assert [c.kind for c in found.curves[:5]] == ["embedding", "attention", "ffn", "residual", "logits"]
 
 
+def test_models_of_every_calling_convention() -> None:
+    import torch
+    from torch import nn
+
+    class Plain(nn.Module):
+        """Logits from tokens; the second argument is no target."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.table = nn.Embedding(7, 7)
+
+        def forward(self, tokens: Any, mask: Any = None) -> Any:
+            assert mask is None
+            return self.table(tokens)
+
+    class Both(Plain):
+        """nanoGPT's way: with targets the logits of every position and their loss."""
+
+        config = object()
+
+        def forward(self, idx: Any, targets: Any = None) -> Any:
+            logits = super().forward(idx)
+            if targets is None:
+                return logits[:, -1:], None
+            return logits, nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten())
+
+    plain, both = Plain(), Both()
+    both.load_state_dict(plain.state_dict())
+    rows = torch.tensor([[1, 2, 3, 4], [6, 5, 4, 3]])
+    expected = nn.functional.cross_entropy(plain.table.weight[rows[:, :-1]].flatten(0, 1), rows[:, 1:].flatten())
+    for model in (plain, both):
+        assert sequences_loss(model, rows).item() == pytest.approx(expected.item(), rel=1e-6)
+        assert torch.equal(logits_of(model, rows), plain.table.weight[rows[:, :-1]])
+
+
 def test_slopes() -> None:
     assert log_slope((1, 2, 4), (3, 6, 12)) == pytest.approx(1)  # 3 n
     assert log_slope((1, 4), (5, 5 / 2)) == pytest.approx(-0.5)  # 5 n^-1/2
@@ -163,5 +199,5 @@ def test_slopes() -> None:
     ],
 )
 def test_impossible_checks(options: dict[str, Any]) -> None:
-    with pytest.raises(ForescaleError, match=r"a coordinate check looks|different|1 step|multiple of the head size"):
+    with pytest.raises(ForescaleError, match=r"a check looks|different|1 step|multiple of the head size"):
         check_coords("mup", proxy=SMALL, **options)

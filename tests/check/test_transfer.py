@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from test_coords import Faulty, hidden_rate_as_it_is
 
 from forescale.check import Point, Proxy, TransferCheck, check_transfer
+from forescale.check._identity import digest_of, name_of
 from forescale.check._minimum import find_minimum, loss_at, parabola, vertex
 from forescale.check._transfer_values import find_minima
 from forescale.errors import ForescaleError
@@ -98,6 +99,33 @@ def test_runs_are_kept_and_not_made_again(tmp_path: Path) -> None:
     document = json.loads(json.dumps(first.to_json(), allow_nan=False))
     assert document["verdict"] == first.verdict
     assert document["check"] == "transfer"
+
+
+def test_a_changed_model_is_not_taken_for_the_one_whose_runs_are_kept(tmp_path: Path) -> None:
+    import runpy
+
+    from forescale.check import _identity
+
+    names: list[str] = []
+    for name, text in (("a.py", "x = 1"), ("a.py", "x = 2"), ("b.py", "x = 2"), ("b.py", "x = 2")):
+        (tmp_path / name).write_text(f"{text}\n\n\ndef make(width, depth, density):\n    return x\n")
+        _identity._file_digest.cache_clear()  # another process looks anew
+        names.append(name_of(runpy.run_path(str(tmp_path / name))["make"]))
+    assert names[0] != names[1] == names[2] == names[3]
+
+
+def test_other_data_are_told_apart() -> None:
+    import torch
+
+    rows = torch.arange(12).view(3, 4)
+    one, same, other = ((lambda _, t=t: t, rows) for t in (rows, rows.clone(), rows + 1))
+    assert digest_of(one) == digest_of(same) != digest_of(other)
+    assert digest_of(one) != digest_of((one[0], rows + 1))
+
+
+def test_functions_that_no_other_process_can_import() -> None:
+    with pytest.raises(ForescaleError, match=r"another process can import.*take 1 worker"):
+        check_transfer(lambda *_: None, widths=(16, 32), proxy=SMALL, workers=2)
 
 
 @pytest.mark.slow

@@ -54,7 +54,7 @@ def test_transfer_keeps_its_runs(tmp_path: Path, capsys: pytest.CaptureFixture[s
     [
         (("width",), "check takes coords or transfer; got 'width'"),
         (("coords", "--scheme", "mupp"), "a parametrization is one of standard, mup, .*; got 'mupp'"),
-        (("coords", "--widths", "64"), "a coordinate check looks along one of width, depth, density"),
+        (("coords", "--widths", "64"), "a check looks along one of width, depth, density"),
         (("coords", "--widths", "64,x"), "--widths must be a number"),
         (("coords", "--widths", "32,72"), "a width must be a multiple of the head size 16; got 72"),
         (("coords", "--learning-rates", "1,2,3"), "--learning-rates means nothing to check coords"),

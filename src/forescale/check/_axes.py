@@ -14,7 +14,7 @@ def look_along(widths: Sequence[int], depths: Sequence[int], densities: Sequence
     several = [(name, of) for name, of in zip(AXES, (widths, depths, densities), strict=True) if len(of) > 1]
     if len(several) != 1 or any(not of for of in (widths, depths, densities)):
         raise ForescaleError(
-            f"a coordinate check looks along one of {', '.join(AXES)}, the others fixed; got {len(widths)} widths, "
+            f"a check looks along one of {', '.join(AXES)}, the others fixed; got {len(widths)} widths, "
             f"{len(depths)} depths and {len(densities)} densities: give several of one and one of the others."
         )
     name, sizes = several[0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from inspect import signature
 from typing import Any
 
 from forescale.errors import ForescaleError
@@ -48,25 +49,39 @@ class Proxy:
         return open_corpus(list(self.data) or None, tokenizer="bytes")
 
 
-def sequences_loss(model: Any, sequences: Any) -> Any:
-    """Mean nats per token of (count, length + 1) sequences, for our decoder, Hugging Face's models and nanoGPT's."""
+def sequences_loss(model: Any, sequences: Any, *, objective: bool = True) -> Any:
+    """Mean nats per token of (count, length + 1) sequences, for our decoder, Hugging Face's models, nanoGPT's and others'.
+
+    With `objective` what training minimises, where a model tells the two apart.
+    """
     inputs, targets = sequences[:, :-1], sequences[:, 1:]
     if hasattr(model, "config") and hasattr(model.config, "to_dict"):
         return _cross_entropy(model(input_ids=inputs).logits, targets)
+    if not _takes_targets(model):
+        return _cross_entropy(_logits_in(model(inputs)), targets)
     made = model(inputs, targets)
     if hasattr(made, "objective"):
-        return made.objective
+        return made.objective if objective else made.loss
     if isinstance(made, tuple):
         return made[1]  # pyright: ignore[reportUnknownVariableType]
     return _cross_entropy(made, targets)
 
 
+def _takes_targets(model: Any) -> bool:
+    """Whether the second argument of a model's forward is called like the tokens to predict."""
+    second = [*signature(getattr(model, "forward", model)).parameters, "", ""][1]
+    return "target" in second or "label" in second or second in ("y", "yb", "tgt")
+
+
 def logits_of(model: Any, sequences: Any) -> Any:
     """The logits of the same sequences."""
     inputs, targets = sequences[:, :-1], sequences[:, 1:]
-    if hasattr(model, "config") and not hasattr(model.config, "to_dict"):
+    if hasattr(model, "config") and not hasattr(model.config, "to_dict") and _takes_targets(model):
         return model(inputs, targets)[0]  # nanoGPT's gives those of every position beside a loss only
-    made = model(inputs)
+    return _logits_in(model(inputs))
+
+
+def _logits_in(made: Any) -> Any:
     if isinstance(made, tuple):
         return made[0]  # pyright: ignore[reportUnknownVariableType]
     return getattr(made, "logits", made)

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import math
+import pickle
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from functools import lru_cache
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
 from forescale.check._axes import AXES, check_counts, look_along
+from forescale.check._identity import digest_of, name_of
 from forescale.check._proxy import MakeModel, Proxy, rules_of, sequences_loss
 from forescale.check._transfer_values import COST, TOLERANCE, Point, TransferCheck, find_minima
 from forescale.errors import ForescaleError
@@ -43,15 +45,13 @@ class Job:
     @property
     def key(self) -> str:
         """What identifies the run in a folder of results."""
-        known = {k: v for k, v in asdict(self).items() if k not in ("make_model", "batches")}
+        known = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("make_model", "batches")}
+        known["proxy"] = asdict(self.proxy)
         if self.make_model is not None:
             known["make_model"] = self.make_model
-        return blake2b(json.dumps(known, sort_keys=True, default=_name).encode(), digest_size=12).hexdigest()
-
-
-def _name(value: Any) -> str:
-    """What a function is called, the same in every process."""
-    return f"{getattr(value, '__module__', '')}.{getattr(value, '__qualname__', value)}"
+        if self.batches is not None:
+            known["batches"] = digest_of(self.batches)
+        return blake2b(json.dumps(known, sort_keys=True, default=name_of).encode(), digest_size=12).hexdigest()
 
 
 def check_transfer(
@@ -153,12 +153,24 @@ def _made(jobs: Sequence[Job], workers: int) -> Iterable[tuple[Job, Point]]:
         return
     import multiprocessing
 
+    _check_sendable(jobs[0])
     # The largest first: the last ones to finish are then short.
     order = sorted(jobs, key=lambda job: -job.width * job.width * job.depth)
     with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"), initializer=_one_thread) as pool:
         futures = {pool.submit(run, job): job for job in order}
         for future in as_completed(futures):
             yield futures[future], future.result()
+
+
+def _check_sendable(job: Job) -> None:
+    """Raise `ForescaleError` for a function of the caller's own that no other process can import."""
+    try:
+        pickle.dumps(job)
+    except (pickle.PicklingError, AttributeError, TypeError) as error:
+        raise ForescaleError(
+            f"several workers need functions that another process can import, from a module on its path ({error}): take 1 "
+            "worker, or put them into such a module."
+        ) from None
 
 
 def _one_thread() -> None:
@@ -200,8 +212,9 @@ def run(job: Job) -> Point:
 def _held_out_loss(model: Any, sequences: Any) -> float:
     import torch
 
+    model.eval()
     with torch.no_grad():
-        parts = [float(sequences_loss(model, part)) for part in sequences.split(16)]
+        parts = [float(sequences_loss(model, part, objective=False)) for part in sequences.split(16)]
     return sum(parts) / len(parts)
 
 

@@ -45,9 +45,8 @@ def _coordinate(axes: Any, check: CoordCheck, curve: Curve) -> None:
         middle = math.sqrt(low * high)
         axes.set_ylim(middle / math.sqrt(10), middle * math.sqrt(10))
     _ticks(axes, check.sizes)
-    verdict = curve.verdict if curve.verdict != "flat" else "flat"
     axes.set_title(
-        f"{curve.kind}: {verdict}, {check.axis}$^{{{curve.slope:+.2f}}}$",
+        f"{curve.kind}: {curve.verdict}, {check.axis}$^{{{curve.slope:+.2f}}}$",
         fontsize=SMALL + 1,
         color=INK if curve.verdict == "flat" else VERMILION,
     )
@@ -96,7 +95,8 @@ def transfer_chart(check: TransferCheck, axes: Axes | None = None) -> Axes:
     drawn.axvline(check.minima[0].learning_rate, color=GREY, linestyle=":", linewidth=1.1)
     drawn.set_xscale("log", base=2)
     shown = [p.loss for p in check.points if math.isfinite(p.loss) and p.loss < TOP * lowest]
-    drawn.set_ylim(lowest * 0.99, max(shown, default=lowest) * 1.01)
+    if shown:  # none where every run diverged
+        drawn.set_ylim(lowest * 0.99, max(shown) * 1.01)
     drawn.set_xlabel("learning rate of the recipe (peak, before the parametrization's factors)", fontsize=SMALL + 1)
     drawn.set_ylabel("held-out loss (nats per token)", fontsize=SMALL + 1)
     title = f"{check.scheme} over {check.axis}: drift {check.drift:+.2f} octaves, {check.verdict}"
