@@ -42,7 +42,14 @@ def test_runs_that_all_diverged_make_a_picture() -> None:
 def test_activations_that_are_no_numbers_are_named() -> None:
     lost = make_curve("logits", (32, 64), [(1, 1), (math.nan, math.inf)], 0.25)
     right = make_curve("ffn", (32, 64), [(1, 1), (2, 2)], 0.25)
-    options: dict[str, Any] = {"axis": "width", "sizes": (32.0, 64.0), "fixed": {}, "steps": 1, "seeds": 1, "learning_rate": 1.0}
+    options: dict[str, Any] = {
+        "axis": "width",
+        "sizes": (32.0, 64.0),
+        "fixed": {},
+        "steps": 1,
+        "seeds": 1,
+        "learning_rate": 1.0,
+    }
     check = CoordCheck(scheme="s", curves=(right, lost), decays=(), **options)
     first = coords_chart(check)
     assert first.get_title().startswith("ffn: flat")
