@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -38,4 +39,14 @@ def test_a_session_is_real(page: str, session: str) -> None:
 @pytest.mark.parametrize(("page", "code"), blocks("python"))
 def test_python_runs(page: str, code: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
-    exec(compile(code, page, "exec"), {})
+    exec(compile(code, page, "exec"), script() if "model" in code else {})
+
+
+def script() -> dict[str, Any]:
+    """What a training script has already: torch, and a model with the head size of the page's base."""
+    import torch
+
+    from forescale.train import build_model
+    from forescale.workload import Shape
+
+    return {"torch": torch, "model": build_model(Shape(layers=1, width=64, heads=1, vocab=256), seq_len=8)}

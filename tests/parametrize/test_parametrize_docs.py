@@ -18,7 +18,7 @@ PAGE = (Path(__file__).parents[2] / "docs/concepts/parametrize.md").read_text(en
 
 def test_the_pages_code_runs() -> None:
     first, loop = re.findall(r"^```python\n(.*?)^```$", PAGE, re.M | re.S)
-    names = {"torch": torch, "model": NanoGPT(32, 8, 4), "lr": 5e-3}
+    names = {"torch": torch, "model": NanoGPT(128, 8, 2), "lr": 5e-3}
     exec(compile(first, "page", "exec"), names)
     exec(compile(loop, "page", "exec"), names)
     assert forescale.parametrize.check_learning_rates(names["optimizer"]) == pytest.approx(5e-3)
