@@ -51,7 +51,7 @@ def _measured(tensor: Tensor, width: int, head_dim: int | None) -> Tensor:
     if tensor.role != "qk_norm":
         return tensor
     full = tensor.shape[-1] >= width if head_dim is None else tensor.shape[-1] > head_dim
-    return replace(tensor, full_width=full, narrow=not full)
+    return replace(tensor, narrow=not full)
 
 
 def _layers(config: Any, tensors: Sequence[Tensor]) -> int:

@@ -38,7 +38,6 @@ class Tensor:
     fan_out: int
     in_block: bool
     carries: Literal["", "residual", "logits"] = ""  # the multiplier of the forward that it takes over
-    full_width: bool = False  # of a norm on queries and keys: over all heads at once
     narrow: bool = (
         False  # a vector that does not grow with the width: a head's norm, the biases of router and unembedding
     )
