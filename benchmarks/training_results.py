@@ -10,7 +10,8 @@ import argparse
 import gzip
 import math
 import os
-from collections.abc import Iterable
+import random
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from statistics import fmean
 from typing import Any
@@ -97,8 +98,8 @@ def schedules(workers: int) -> None:
 
 def decay(workers: int) -> None:
     """(c) The best weight decay against the batch at a fixed learning rate: linear, if the timescale is what counts."""
-    width, depth, seq_len, tokens, seeds = 32, 2, 64, 2**18, 2
-    timescales = tuple(2.0**e for e in (-5, -4, -3, -2, -1, 0, 1))
+    width, depth, seq_len, tokens, seeds = 32, 2, 64, 2**18, 4
+    timescales = tuple(2.0**e for e in range(-5, 3))
     rows: list[dict[str, Any]] = []
     for batch in (4, 8, 16, 32):
         steps = tokens // (batch * seq_len)
@@ -108,33 +109,47 @@ def decay(workers: int) -> None:
         jobs = [(proxy, REFERENCE_RATE, seed) for proxy in proxies.values() for seed in range(seeds)]
         points = made(jobs, width, depth, workers, "decay")
         losses = {t: [points[proxies[t], REFERENCE_RATE, seed] for seed in range(seeds)] for t in timescales}
-        best = find_minimum(batch, losses)
-        best_decay = 1 / (best.learning_rate * steps * REFERENCE_RATE)
-        rows.append(
-            {
-                "batch_tokens": batch * seq_len,
-                "steps": steps,
-                "best_timescale": best.learning_rate,
-                "best_timescale_range": [best.low, best.high],
-                "best_weight_decay": best_decay,
-                "losses": losses,
-            }
-        )
-        print(rows[-1], flush=True)
-    x = [math.log(row["batch_tokens"]) for row in rows]
-    y = [math.log(row["best_weight_decay"]) for row in rows]
-    slope = sum((a - fmean(x)) * (b - fmean(y)) for a, b in zip(x, y, strict=True)) / sum(
-        (a - fmean(x)) ** 2 for a in x
-    )
+        rows.append({"batch_tokens": batch * seq_len, "steps": steps, "losses": losses})
+    draws = [[valley(row["losses"], resample(seeds, draw)) for row in rows] for draw in range(200)]
+    for row, best in zip(rows, (valley(row["losses"], range(seeds)) for row in rows), strict=True):
+        own = sorted(draw[rows.index(row)] for draw in draws)
+        row |= {"best_timescale": best, "timescale_80": [own[20], own[179]]}
+        row["best_weight_decay"] = 1 / (best * row["steps"] * REFERENCE_RATE)
+        print({k: v for k, v in row.items() if k != "losses"}, flush=True)
+    slopes = sorted(exponent(rows, draw) for draw in draws)
     write(
         "training_decay",
         PACKAGES,
         params=non_vocabulary_params(width, depth),
         tokens=tokens,
         learning_rate=REFERENCE_RATE,
-        exponent_of_best_decay_in_batch=slope,
+        exponent_of_best_decay_in_batch=exponent(rows, [row["best_timescale"] for row in rows]),
+        exponent_80=[slopes[20], slopes[179]],
         rows=rows,
     )
+
+
+def resample(seeds: int, draw: int) -> list[int]:
+    """Seeds drawn with replacement, the same for every batch."""
+    return random.Random(draw).choices(range(seeds), k=seeds)
+
+
+def valley(losses: dict[float, list[float]], seeds: Sequence[int]) -> float:
+    """The bottom of a parabola in log timescale through the mean losses within 2 % of the lowest; inside the grid."""
+    import numpy as np
+
+    means = {t: fmean(values[s] for s in seeds) for t, values in losses.items()}
+    near = [t for t in means if means[t] < 1.02 * min(means.values())]
+    bend, tilt, _ = np.polyfit(np.log(near), [means[t] for t in near], 2)
+    lowest = float(-tilt / (2 * bend)) if bend > 0 else math.log(min(means, key=lambda t: means[t]))
+    return math.exp(min(max(lowest, math.log(min(losses))), math.log(max(losses))))
+
+
+def exponent(rows: Sequence[dict[str, Any]], timescales: Sequence[float]) -> float:
+    """Of the best decay, 1 / (timescale x steps x rate), as a power of the batch."""
+    x = [math.log(row["batch_tokens"]) for row in rows]
+    y = [-math.log(t * row["steps"]) for t, row in zip(timescales, rows, strict=True)]
+    return sum((a - fmean(x)) * (b - fmean(y)) for a, b in zip(x, y, strict=True)) / sum((a - fmean(x)) ** 2 for a in x)
 
 
 def non_vocabulary_params(width: int, depth: int) -> int:
