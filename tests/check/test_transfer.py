@@ -77,7 +77,10 @@ def test_verdicts() -> None:
     # By the bowl the base's rate costs 0.02 * 1.5^2 of 3, read off straight lines between octaves: a little more.
     assert drifted.loss_gap_percent == pytest.approx(100 * 0.02 * 1.5**2 / 3, rel=0.15)
     assert check((0, -1.5), bend=0.0005).verdict == "undecided"  # a flat valley
-    assert check((0, -4)).verdict == "undecided" or check((0, -4)).minima[1].edge
+    beyond = check((0, -4))  # below the grid: the drift is at least what is seen of it, and it costs
+    assert beyond.minima[1].edge
+    assert beyond.verdict == "fail"
+    assert check((0, -4), bend=0.0001).verdict == "undecided"
 
 
 SMALL = Proxy(seq_len=32, batch_sequences=4, steps=40, evaluated=16)

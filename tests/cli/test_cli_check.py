@@ -74,11 +74,14 @@ def test_bad_input_is_one_sentence(
     assert not shown.out
 
 
-def test_a_model_of_your_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    file = tmp_path / "mine.py"
+def test_a_model_of_your_own_in_processes_of_their_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "my_check_model.py"
     file.write_text(
         "from forescale.check import Proxy\n\n\ndef make(width, depth, density):\n"
         "    return Proxy(seq_len=32).model(width, depth, density)\n"
     )
     assert run("coords", "--scheme", "mup", *SMALL, "--json", "--model", f"{file}:make") == 0
     assert json.loads(capsys.readouterr().out)["verdict"] == "pass"
+    few = ("--steps", "4", "--learning-rates", "0.002,0.01,0.05", "--workers", "2")
+    assert run("transfer", "--scheme", "mup", *SMALL, *few, "--json", "--model", f"{file}:make") == 0
+    assert len(json.loads(capsys.readouterr().out)["points"]) >= 6

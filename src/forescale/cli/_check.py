@@ -99,6 +99,8 @@ def check(
         options.setdefault("widths", [64])
     if alpha is not None:
         options["alpha"] = alpha
+    if model is not None and tied:
+        raise ForescaleError("--tied is of the model that the check makes; yours ties or not: leave one of them out.")
     options |= {"seeds": 2 if seeds is None else seeds, "optimizer": optimizer}
     if model is not None:
         options["make_model"] = _make_model(model)
@@ -189,13 +191,18 @@ class _Said:
 
 
 def _make_model(text: str) -> Callable[[int, int, float], Any]:
-    """The function that `file.py:function` names."""
-    import runpy
+    """The function that `file.py:function` names; processes of their own find its file on the path as well."""
+    import os
+    from importlib import import_module
 
     file, colon, name = text.rpartition(":")
-    if not colon or not Path(file).is_file():
+    path = Path(file)
+    if not colon or path.suffix != ".py" or not path.is_file():
         raise ForescaleError(f"--model takes file.py:function, a file that exists; got {text!r}.")
-    made = runpy.run_path(file).get(name)
+    folder = str(path.resolve().parent)
+    sys.path.insert(0, folder)
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (folder, os.environ.get("PYTHONPATH"))))
+    made = getattr(import_module(path.stem), name, None)
     if not callable(made):
         raise ForescaleError(f"--model: {file} has no function {name!r}.")
     return made
