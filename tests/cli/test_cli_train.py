@@ -146,7 +146,10 @@ def test_the_default_length_of_sequences_is_said(run) -> None:
             ("--density", "0.5", "--scheme", "supar", "--base", "width=16,depth=1"),
             lambda c: c["options"]["density"] == 0.5,
         ),
-        (("--scheme", "everett", "--scheme-options", "form=ntk"), lambda c: c["scheme_options"] == {"form": "ntk"}),
+        (
+            ("--scheme", "everett", "--base", "width=16,depth=1", "--scheme-options", "form=ntk"),
+            lambda c: c["scheme_options"] == {"form": "ntk"},
+        ),
         (
             ("--held-out", "2000", "--eval-every", "10", "--seed", "3", "--precision", "fp32"),
             lambda c: c["held_out"] == 2000,
@@ -279,6 +282,8 @@ BAD = [
     ),
     (("--params", "20K", "--tokens", "12K", "--scheme", "ntk"), "standard, mup"),
     (("--params", "20K", "--tokens", "12K", "--base", "width=16"), "--base needs width and depth"),
+    (("--params", "20K", "--tokens", "12K", "--scheme", "mup"), "give it (--base width=256,depth=4)"),
+    (("--params", "20K", "--tokens", "12K", "--base", "width=16,depth=1"), "the scheme standard has no base"),
     (("--params", "20K", "--tokens", "12K", "--density", "1.5"), "density"),
     (("--params", "20K", "--tokens", "12K", "--precision", "fp8"), "auto, fp32, bf16"),
     (("--params", "20K", "--tokens", "12K", "--parallel", "tp"), "auto, none, ddp, fsdp"),

@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args
 
 from forescale.errors import ForescaleError
 from forescale.optimizers import OPTIMIZERS
+from forescale.parametrize import SCHEMES
 from forescale.schedules import Schedule, by_name, options_of
 from forescale.train._options import ModelOptions
 from forescale.workload import Shape
@@ -16,6 +17,7 @@ from forescale.workload import Shape
 Precision = Literal["auto", "fp32", "bf16"]
 Parallel = Literal["auto", "none", "ddp", "fsdp"]
 LOGS = ("tensorboard", "wandb", "trackio")
+BASELESS = ("standard", "u-mup")  # schemes
 
 
 # How a run is carried out: other values resume the same run.
@@ -52,7 +54,7 @@ class TrainConfig:
     init_std: float = 0.02
     optimizer: str = "adamw"
     scheme: str = "standard"
-    base: Shape | None = None  # None: the shape itself
+    base: Shape | None = None  # of the schemes that carry a recipe over from one; None: the shape itself
     scheme_options: Mapping[str, Any] = field(default_factory=dict[str, Any])
     options: ModelOptions = field(default_factory=ModelOptions)
     seed: int = 0  # of initial values and of the order of the data
@@ -89,6 +91,7 @@ class TrainConfig:
                 )
         if unknown := set(self.log) - set(LOGS):
             raise ForescaleError(f"log takes {', '.join(LOGS)}; got {', '.join(sorted(unknown))}: choose of these.")
+        _check_base(self)
         self.make_schedule()
 
     @property
@@ -156,6 +159,26 @@ _RANGES: dict[str, tuple[float, float, bool]] = {
     "final_lr_ratio": (0, math.inf, True),
     "init_std": (0, math.inf, False),
 }
+
+
+def _check_base(config: TrainConfig) -> None:
+    """A scheme without what it scales by is standard under another name."""
+    scheme, options = config.scheme, config.scheme_options
+    if scheme in BASELESS:
+        if config.base is not None:
+            raise ForescaleError(
+                f"the scheme {scheme} has no base; one was given: leave it out, or choose another scheme."
+            )
+        return
+    density = options.get("density", config.options.density)
+    elsewhere = (scheme == "completed-p" and {"batch_ratio", "tokens_ratio"} & set(options)) or (
+        scheme == "supar" and density != 1
+    )
+    if config.base is None and scheme in SCHEMES and not elsewhere:
+        raise ForescaleError(
+            f"the scheme {scheme} carries a recipe over from a base and is standard without one; got no base: give it "
+            "(--base width=256,depth=4), or choose the scheme standard."
+        )
 
 
 def _check_count(config: TrainConfig, name: str, least: int) -> None:

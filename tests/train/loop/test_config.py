@@ -18,9 +18,11 @@ from forescale.train._config_json import config_from_json, config_hash, config_t
 from forescale.workload import Shape
 
 configs = st.builds(
-    tiny_config,
+    lambda rules, **changes: tiny_config(scheme=rules[0], base=rules[1], **changes),
+    rules=st.sampled_from(
+        [("standard", None), ("mup", Shape(width=8, depth=1)), ("mup", replace(TINY, width=8, heads=1))]
+    ),
     shape=st.sampled_from([TINY, MIXED, replace(TINY, qk_norm="head", tied=True)]),
-    base=st.sampled_from([None, Shape(width=8, depth=1), replace(TINY, width=8, heads=1)]),
     scheme_options=st.sampled_from([{}, {"alpha": 0.5}]),
     options=st.sampled_from([ModelOptions(), ModelOptions(density=0.3, z_loss=1e-4, position="alibi")]),
     learning_rate=st.floats(1e-6, 1.0),
@@ -40,8 +42,8 @@ def test_json_holds_all_of_it(config: TrainConfig) -> None:
 
 
 CHANGES: dict[str, Any] = {
-    "shape": MIXED, "base": Shape(width=8, depth=1), "options": ModelOptions(z_loss=1e-3), "schedule": "cosine",
-    "optimizer": "muon", "scheme": "mup", "scheme_options": {"alpha": 0.5}, "data": ("x",), "tokenizer": "bpe:300",
+    "shape": MIXED, "base": Shape(width=4, depth=1), "options": ModelOptions(z_loss=1e-3), "schedule": "cosine",
+    "optimizer": "muon", "scheme": "completep", "scheme_options": {"alpha": 0.5}, "data": ("x",), "tokenizer": "bpe:300",
     "held_out": 0.2, "device": "cpu", "precision": "bf16", "compile": True, "parallel": "fsdp", "log": ("trackio",),
     "out": "x", "beta1": 0.5, "beta2": 0.5, "final_lr_ratio": 0.5,
 }  # fmt: skip
@@ -49,7 +51,7 @@ CHANGES: dict[str, Any] = {
 
 @pytest.mark.parametrize("name", [f.name for f in fields(TrainConfig)])
 def test_a_field_is_of_the_identity_unless_it_is_how_the_run_is_carried_out(name: str) -> None:
-    config = tiny_config()
+    config = tiny_config(scheme="mup", base=Shape(width=8, depth=1))
     value = getattr(config, name)
     changed = replace(config, **{name: CHANGES[name] if name in CHANGES else (value or 0) + 1})
     same = identity(changed) == identity(config)
@@ -87,6 +89,26 @@ def test_a_field_is_of_the_identity_unless_it_is_how_the_run_is_carried_out(name
 def test_impossible_values_are_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ForescaleError, match=message):
         tiny_config(**changes)
+
+
+@pytest.mark.parametrize(
+    "needs",
+    [{"scheme": name} for name in ("mup", "completep", "completed-p", "everett", "supar")]
+    + [{"scheme": "supar", "scheme_options": {"density": 1.0}, "options": ModelOptions(density=0.5)}],
+)
+def test_a_scheme_without_its_base_is_refused(needs: dict[str, Any]) -> None:
+    with pytest.raises(ForescaleError, match=f"the scheme {needs['scheme']} carries a recipe over from a base"):
+        tiny_config(**needs)
+    tiny_config(**needs, base=Shape(width=8, depth=1))
+
+
+def test_a_base_where_there_is_nothing_to_carry_over_is_refused() -> None:
+    for scheme in ("standard", "u-mup"):
+        tiny_config(scheme=scheme)
+        with pytest.raises(ForescaleError, match=f"the scheme {scheme} has no base"):
+            tiny_config(scheme=scheme, base=Shape(width=8, depth=1))
+    tiny_config(scheme="supar", options=ModelOptions(density=0.5))
+    tiny_config(scheme="completed-p", scheme_options={"tokens_ratio": 2.0})
 
 
 def test_a_config_of_another_version_is_told() -> None:
