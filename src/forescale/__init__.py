@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from forescale.laws import Law as Law
     from forescale.laws import law as law
     from forescale.laws import save_law as save_law
+    from forescale.parametrize import parametrization as parametrization
     from forescale.plan import Plan as Plan
     from forescale.plan import Request as Request
     from forescale.plan import make_plan as make_plan
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from forescale.recipe import Recipe as Recipe
     from forescale.recipe import Value as Value
     from forescale.runs import read_runs as read_runs
-    from forescale.parametrize import parametrization as parametrization
     from forescale.workload import Shape as Shape
     from forescale.workload import Workload as Workload
 
