@@ -127,7 +127,9 @@ class Shape:
         if depth is None:
             return
         if self.layers is not UNSTATED and self.layers != depth:
-            raise ForescaleError(f"layers and depth are the same; got layers {self.layers} and depth {depth}: give one.")
+            raise ForescaleError(
+                f"layers and depth are the same; got layers {self.layers} and depth {depth}: give one."
+            )
         object.__setattr__(self, "layers", depth)
 
     def _check_choices(self) -> None:
