@@ -278,7 +278,7 @@ BAD = [
     (("--params", "20K", "--tokens", "12K", "--schedule", "sine"), "linear, cosine"),
     (
         ("--params", "20K", "--tokens", "12K", "--schedule", "points:0=1,1=0", "--warmup-steps", "3"),
-        "warmup_steps must be 0",
+        "warmup_steps is decided by the schedule",
     ),
     (("--params", "20K", "--tokens", "12K", "--scheme", "ntk"), "standard, mup"),
     (("--params", "20K", "--tokens", "12K", "--base", "width=16"), "--base needs width and depth"),

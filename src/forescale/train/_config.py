@@ -10,8 +10,10 @@ from typing import Any, Literal, get_args
 from forescale.errors import ForescaleError
 from forescale.optimizers import OPTIMIZERS
 from forescale.parametrize import SCHEMES
-from forescale.schedules import Schedule, by_name, options_of
+from forescale.schedules import Schedule, by_name
 from forescale.train._options import ModelOptions
+from forescale.train._own import owned
+from forescale.train._text import Errors
 from forescale.workload import Shape
 
 Precision = Literal["auto", "fp32", "bf16"]
@@ -23,7 +25,7 @@ BASELESS = ("standard", "u-mup")  # schemes
 # How a run is carried out: other values resume the same run.
 EXECUTION = frozenset(
     {
-        *("device", "precision", "compile", "parallel", "micro_batch", "threads", "eval_every", "checkpoint_every"),
+        *("device", "compile", "parallel", "micro_batch", "threads", "eval_every", "checkpoint_every"),
         *("keep_checkpoints", "log_every", "log", "out"),
     }
 )
@@ -47,7 +49,7 @@ class TrainConfig:
     beta1: float = 0.9
     beta2: float = 0.95
     epsilon: float = 1e-8
-    warmup_steps: int = 0
+    warmup_steps: int = 0  # as final_lr_ratio: where the schedule's text states it, it is what the text comes to
     schedule: str = "linear"  # a text of forescale.schedules
     final_lr_ratio: float = 0.0
     grad_clip: float = 1.0  # global gradient norm; 0: off
@@ -61,9 +63,11 @@ class TrainConfig:
     data: tuple[str, ...] = ()  # () and no corpus: the sources of Python's standard library
     tokenizer: str = "bytes"
     held_out: float | int | tuple[str, ...] | None = None
+    key: str | None = None  # where the text stands in a record; None: `text`, or the only key that holds text
+    errors: Errors = "strict"  # what is not UTF-8 ends the run, or is replaced by U+FFFD
     eval_tokens: int | None = 2**18  # of the held-out text, at most; None: all
+    precision: Precision = "auto"  # bf16 where the accelerator has it; a run's folder says which it was
     device: str = "auto"
-    precision: Precision = "auto"  # bf16 where the accelerator has it
     compile: bool = False
     parallel: Parallel = "auto"  # ddp where there are several processes
     micro_batch: int | None = None  # sequences at once in a process; None: as memory allows
@@ -92,7 +96,7 @@ class TrainConfig:
         if unknown := set(self.log) - set(LOGS):
             raise ForescaleError(f"log takes {', '.join(LOGS)}; got {', '.join(sorted(unknown))}: choose of these.")
         _check_base(self)
-        self.make_schedule()
+        self._fill_schedule()
 
     @property
     def batch_tokens(self) -> int:
@@ -132,21 +136,34 @@ class TrainConfig:
             raise ForescaleError(
                 f"warmup_steps must be below the {self.steps} steps of the run; got {self.warmup_steps}: warm up for less."
             )
-        name = self.schedule.partition(":")[0]
-        known = options_of(name)
-        for option, field_name, value in (
-            ("warmup", "warmup_steps", self.warmup_steps),
-            ("final", "final_lr_ratio", self.final_lr_ratio),
-        ):
-            if value and option not in known:
-                raise ForescaleError(
-                    f"{field_name} must be 0 with the schedule {name}, which decides that itself; got {value:g}: leave it out."
-                )
         given = {"warmup": self.warmup_steps / self.steps, "final": self.final_lr_ratio}
-        return by_name(self.schedule, **{key: value for key, value in given.items() if key in known})
+        own = owned(self.schedule)
+        return by_name(self.schedule, **{key: value for key, value in given.items() if key not in own})
+
+    def _fill_schedule(self) -> None:
+        """State what the schedule decides itself, so that a record of the run is true; refuse anything else there."""
+        schedule = self.make_schedule()
+        own = owned(self.schedule)
+        made: dict[str, float] = {}
+        if "warmup" in own:
+            made["warmup_steps"] = min(round((own["warmup"] or 0.0) * self.steps), self.steps - 1)
+        if "final" in own:
+            made["final_lr_ratio"] = schedule(1.0)
+        for name, value in made.items():
+            if getattr(self, name) not in (0, value):
+                raise ForescaleError(
+                    f"{name} is decided by the schedule {self.schedule} itself, which comes to {value:g}; got "
+                    f"{getattr(self, name):g}: leave it out."
+                )
+            object.__setattr__(self, name, value)
 
 
-_CHOICES = {"optimizer": OPTIMIZERS, "precision": get_args(Precision), "parallel": get_args(Parallel)}
+_CHOICES = {
+    "optimizer": OPTIMIZERS,
+    "precision": get_args(Precision),
+    "parallel": get_args(Parallel),
+    "errors": get_args(Errors),
+}
 
 # Name -> least, most, and whether the least itself is allowed; the most never is.
 _RANGES: dict[str, tuple[float, float, bool]] = {

@@ -9,11 +9,12 @@ from typing import IO, Any
 
 from forescale.errors import ForescaleError
 from forescale.train._config import TrainConfig
-from forescale.train._config_json import config_to_json, differences, identity
+from forescale.train._config_json import config_from_json, config_to_json, differences, identity
 from forescale.train._files import write_json
 
 CONFIG, RESULT, METRICS, CHECKPOINTS, LOCK = "config.json", "result.json", "metrics.jsonl", "checkpoints", ".lock"
 KIND = "forescale-train"  # how a reader knows the files
+OWN = (LOCK, f"{CONFIG}.partial")  # what a process that was killed at once leaves
 MOST = 6  # differences that a message lists
 
 
@@ -39,7 +40,7 @@ def check_free(folder: Path, *, resume: bool) -> None:
                 f"{folder} holds the result of a run: name another --out, or look at it with --resume."
             )
         raise ForescaleError(f"{folder} holds a run that has not finished: go on with --resume, or name another --out.")
-    if found is None and folder.is_dir() and (others := [p.name for p in folder.iterdir() if p.name != LOCK]):
+    if found is None and folder.is_dir() and (others := [p.name for p in folder.iterdir() if p.name not in OWN]):
         raise ForescaleError(
             f"the folder of a run must be new or empty; {folder} holds {', '.join(sorted(others)[:3])}: name another --out."
         )
@@ -56,18 +57,21 @@ def claim(folder: Path, config: TrainConfig, corpus: Mapping[str, Any], *, resum
 
 
 def _check_same(folder: Path, found: Mapping[str, Any], config: TrainConfig, corpus: Mapping[str, Any]) -> None:
-    new = identity(config)
-    old = {key: value for key, value in found["config"].items() if key in new}
+    old, new = identity(config_from_json(found["config"])), identity(config)
     # The data are told by what is in them: a file may have moved.
-    changes = [change for change in differences(old, new) if change[0] != "data"]
+    changes = [f"{key} was {_text(a)}, now {_text(b)}" for key, a, b in differences(old, new) if key != "data"]
     if found["corpus"].get("fingerprint") != corpus.get("fingerprint"):
-        changes.append(("data", found["corpus"].get("sources"), corpus.get("sources")))
+        changes.append(_other_data(found["corpus"].get("sources"), corpus.get("sources")))
     if changes:
-        said = "; ".join(f"{key} was {_text(a)}, now {_text(b)}" for key, a, b in changes[:MOST])
+        said = "; ".join(changes[:MOST])
         more = f" and {len(changes) - MOST} more" if len(changes) > MOST else ""
         raise ForescaleError(
             f"a run is resumed with its own config; in {folder} {said}{more}: give the old values, or name another --out."
         )
+
+
+def _other_data(old: Any, new: Any) -> str:
+    return f"the content of the data {_text(new)} differs" if old == new else f"data was {_text(old)}, now {_text(new)}"
 
 
 def _text(value: Any) -> str:

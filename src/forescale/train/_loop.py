@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,7 +24,7 @@ from forescale.train._keeper import Keeper
 from forescale.train._peak import bf16_slowdown, matmul_peak
 from forescale.train._progress import Progress
 from forescale.train._result import Result
-from forescale.train._step import Stepper
+from forescale.train._step import Stepper, precision_of
 
 SAVE_EVERY = 300.0  # seconds between checkpoints, where the config states no steps
 
@@ -60,6 +61,8 @@ def train(
     a config that fits neither the data nor the run in the folder.
     """
     with joined(config) as world:
+        # A run keeps its precision: on a device that would take another one it does not go on unasked.
+        config = replace(config, precision=precision_of(config, world.device))
         if config.out is not None and world.main:
             check_free(Path(config.out), resume=resume)
         session = Session(config, world, corpus or _open(config, world), resume=resume, progress=progress)
@@ -79,6 +82,8 @@ def _open(config: TrainConfig, world: World) -> Corpus:
         need_tokens=config.tokens,
         held_out=config.held_out,
         seq_len=config.seq_len,
+        key=config.key,
+        errors=config.errors,
     )
     if world.main:
         world.wait()

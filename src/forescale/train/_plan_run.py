@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 from forescale.errors import ForescaleError
 from forescale.plan import Plan, Request, make_plan
 from forescale.recipe import Recipe, Value
-from forescale.schedules import options_of, weight_decay_of
+from forescale.schedules import weight_decay_of
 from forescale.train._config import TrainConfig
+from forescale.train._own import FIELDS, owned
 from forescale.workload import Workload
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ def plan_run(
     numbers = {name: _plain(name, getattr(recipe, name)) for name in names - {"batch_tokens"}}
     config = TrainConfig(shape=workload.shape, seq_len=int(workload.seq_len), **numbers, **settings)
     _check_composition(config, recipe)
+    recipe = _with_owned(recipe, config)
     return PlannedRun(plan=plan, recipe=recipe, config=config, notes=tuple(_notes(config, recipe)))
 
 
@@ -98,14 +100,23 @@ def _from_timescale(recipe: Recipe, tokens: float) -> Value:
 
 
 def _fitting_schedule(recipe: Recipe, request: Request, chosen: Mapping[str, Any]) -> Recipe:
-    """Leave out the plan's warmup or end where the schedule has its own; the user's are refused by the config."""
-    name = str(recipe.schedule.value).partition(":")[0]
-    given = {"warmup_steps": request.warmup_steps, "final_lr_ratio": request.final_lr_ratio}
-    for option, field_name in (("warmup", "warmup_steps"), ("final", "final_lr_ratio")):
-        if option not in options_of(name) and given[field_name] is None and field_name not in chosen:
-            own = Value(value=0, reason=f"decided by the schedule {name} itself", law="arithmetic")
-            recipe = replace(recipe, **{field_name: own})
+    """Leave out the plan's warmup or end where the schedule has its own; the user's would say it twice."""
+    text = str(recipe.schedule.value)
+    given = {"warmup_steps": request.warmup_steps, "final_lr_ratio": request.final_lr_ratio} | dict(chosen)
+    for name in (FIELDS[option] for option in owned(text)):
+        if given[name] is not None:
+            raise ForescaleError(
+                f"{name} is decided by the schedule {text} itself; got {given[name]:g} too: give one of the two."
+            )
+        own = Value(value=0, reason=f"decided by the schedule {text} itself", law="arithmetic")
+        recipe = replace(recipe, **{name: own})
     return recipe
+
+
+def _with_owned(recipe: Recipe, config: TrainConfig) -> Recipe:
+    """What the schedule decides, as the config has it."""
+    names = [FIELDS[option] for option in owned(config.schedule)]
+    return replace(recipe, **{name: replace(getattr(recipe, name), value=getattr(config, name)) for name in names})
 
 
 def _notes(config: TrainConfig, recipe: Recipe) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -181,7 +181,7 @@ def _scheme_options(config: TrainConfig) -> dict[str, Any]:
     return options
 
 
-def precision_of(config: TrainConfig, device: torch.device) -> str:
+def precision_of(config: TrainConfig, device: torch.device) -> Literal["fp32", "bf16"]:
     """`fp32` or `bf16`; left to the device, bf16 where it is an accelerator that has it."""
     if config.precision != "auto":
         return config.precision

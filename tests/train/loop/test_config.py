@@ -45,7 +45,7 @@ CHANGES: dict[str, Any] = {
     "shape": MIXED, "base": Shape(width=4, depth=1), "options": ModelOptions(z_loss=1e-3), "schedule": "cosine",
     "optimizer": "muon", "scheme": "completep", "scheme_options": {"alpha": 0.5}, "data": ("x",), "tokenizer": "bpe:300",
     "held_out": 0.2, "device": "cpu", "precision": "bf16", "compile": True, "parallel": "fsdp", "log": ("trackio",),
-    "out": "x", "beta1": 0.5, "beta2": 0.5, "final_lr_ratio": 0.5,
+    "out": "x", "beta1": 0.5, "beta2": 0.5, "final_lr_ratio": 0.5, "key": "body", "errors": "replace",
 }  # fmt: skip
 
 
@@ -76,8 +76,11 @@ def test_a_field_is_of_the_identity_unless_it_is_how_the_run_is_carried_out(name
         ({"warmup_steps": 12}, "warmup_steps must be below the 12 steps"),
         ({"warmup_steps": -1}, "warmup_steps must be a whole number"),
         ({"schedule": "sine"}, "linear, cosine"),
-        ({"schedule": "points:0=1,1=0", "warmup_steps": 2}, "warmup_steps must be 0"),
-        ({"schedule": "points:0=1,1=0", "warmup_steps": 0, "final_lr_ratio": 0.1}, "final_lr_ratio must be 0"),
+        ({"schedule": "points:0=1,1=0", "warmup_steps": 2}, "warmup_steps is decided by"),
+        ({"schedule": "points:0=1,1=0", "warmup_steps": 0, "final_lr_ratio": 0.1}, "comes to 0; got 0.1"),
+        ({"schedule": "linear:warmup=0.5"}, "comes to 6; got 2"),
+        ({"schedule": "tenth", "final_lr_ratio": 0.5}, "comes to 0.1; got 0.5"),
+        ({"errors": "ignore"}, "strict, replace"),
         ({"optimizer": "sgd"}, "adamw, adam-atan2, muon"),
         ({"precision": "fp16"}, "auto, fp32, bf16"),
         ({"parallel": "pp"}, "auto, none, ddp, fsdp"),
@@ -109,6 +112,24 @@ def test_a_base_where_there_is_nothing_to_carry_over_is_refused() -> None:
             tiny_config(scheme=scheme, base=Shape(width=8, depth=1))
     tiny_config(scheme="supar", options=ModelOptions(density=0.5))
     tiny_config(scheme="completed-p", scheme_options={"tokens_ratio": 2.0})
+
+
+@pytest.mark.parametrize(
+    ("schedule", "warmup", "final"),
+    [  # (10 % of the peak by definition; 0.3 of twelve steps; one cycle's end, as written)
+        ("tenth", 2, 0.1),
+        ("cosine:final=0.1,warmup=0.25", 3, 0.1),
+        ("wsd:final=0.2", 2, 0.2),
+        ("constant", 2, 1.0),
+        ("points:0=0,0.5=1,1=0.25", 0, 0.25),
+    ],
+)
+def test_what_the_schedule_states_is_recorded(schedule: str, warmup: int, final: float) -> None:
+    own = "warmup" in schedule or "points" in schedule
+    config = tiny_config(schedule=schedule, warmup_steps=0 if own else 2)
+    assert (config.warmup_steps, config.final_lr_ratio) == (warmup, pytest.approx(final))
+    assert config.make_schedule()(1.0) == pytest.approx(final)
+    assert config_from_json(config_to_json(config)) == config
 
 
 def test_a_config_of_another_version_is_told() -> None:

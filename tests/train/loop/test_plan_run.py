@@ -58,9 +58,20 @@ def test_requests_are_the_plans_own() -> None:
 def test_a_schedule_with_a_warmup_of_its_own_takes_none() -> None:
     run = plan_run(WORKLOAD, chosen={"schedule": "points:0=0,0.1=1,1=0"})
     assert (run.config.warmup_steps, run.config.final_lr_ratio) == (0, 0)
-    assert "points itself" in run.recipe.warmup_steps.reason
-    with pytest.raises(ForescaleError, match="warmup_steps must be 0"):
+    assert "decided by the schedule points" in run.recipe.warmup_steps.reason
+    with pytest.raises(ForescaleError, match="warmup_steps is decided by the schedule"):
         plan_run(WORKLOAD, Request(warmup_steps=5), chosen={"schedule": "points:0=0,0.1=1,1=0"})
+
+
+def test_what_the_schedules_text_states_is_in_recipe_and_config() -> None:
+    run = plan_run(WORKLOAD, chosen={"schedule": "cosine:final=0.1,warmup=0.3"})
+    for made in (run.config.warmup_steps, run.recipe.warmup_steps.value):
+        assert made == round(0.3 * run.config.steps)
+    assert run.config.final_lr_ratio == run.recipe.final_lr_ratio.value == 0.1
+    assert plan_run(WORKLOAD, chosen={"schedule": "tenth"}).recipe.final_lr_ratio.value == pytest.approx(0.1)
+    for request in (Request(warmup_steps=5), Request(final_lr_ratio=0.0)):
+        with pytest.raises(ForescaleError, match="give one of the two"):
+            plan_run(WORKLOAD, request, chosen={"schedule": "cosine:final=0.1,warmup=0.3"})
 
 
 @pytest.mark.parametrize(

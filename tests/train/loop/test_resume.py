@@ -153,6 +153,24 @@ def test_other_data_are_refused(corpus, tmp_path) -> None:
     other = open_corpus(tmp_path / "other.txt", cache=tmp_path / "cache")
     with pytest.raises(ForescaleError, match="data was"):
         train(config, corpus=other, resume=True)
+    changed = replace(other, sources=corpus.sources)
+    with pytest.raises(ForescaleError, match=r"the content of the data .*text\.txt.* differs"):
+        train(config, corpus=changed, resume=True)
+
+
+def test_a_resumed_run_keeps_its_precision(corpus, tmp_path) -> None:
+    config = tiny_config(out=str(tmp_path))
+    assert train(config, corpus=corpus).config.precision == "fp32"  # what auto is on a CPU
+    with pytest.raises(ForescaleError, match='precision was "fp32", now "bf16"'):
+        train(replace(config, precision="bf16"), corpus=corpus, resume=True)
+
+
+def test_a_folder_of_a_process_that_was_killed_at_once_is_free(corpus, tmp_path) -> None:
+    (tmp_path / ".lock").touch()
+    (tmp_path / "config.json.partial").write_text("{")
+    for resume in (False, True):
+        assert train(tiny_config(out=str(tmp_path)), corpus=corpus, resume=resume).steps == 12
+    assert not list(tmp_path.glob("*.partial"))
 
 
 def test_a_damaged_checkpoint_is_passed_over(corpus, tmp_path) -> None:
