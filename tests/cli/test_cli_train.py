@@ -195,9 +195,40 @@ def test_a_finished_run_is_not_trained_over(run) -> None:
     assert run(*line, "--resume")[0] == 0
     assert run("train", "--out", "r", "--resume", "--threads", "1")[0] == 0  # everything from the folder
     assert result("r")["loss"] == loss
-    code, _, err = run(*line, "--resume", "--learning-rate", "0.5")
-    assert code == 2
-    assert re.search(r"learning_rate was 0\.\d+, now 0\.5", err)
+    for described in (line, ("train", "--out", "r")):
+        code, _, err = run(*described, "--resume", "--learning-rate", "0.5")
+        assert code == 2
+        assert re.search(r"learning_rate was 0\.\d+, now 0\.5", err)
+
+
+def test_what_is_given_beside_a_folder_is_compared_or_refused(run) -> None:
+    stated = ("--learning-rate", "0.003", "--seed", "3", "--density", "0.5", "--held-out", "2000")
+    assert run(*SMALL, "--data", "text.txt", *stated, "--out", "r")[0] == 0
+    resumed = ("train", "--out", "r", "--resume")
+    assert run(*resumed, *stated, "--seq-len", "32", "--batch-sequences", "12", "--eval-every", "9")[0] == 0
+    for flags, message in (
+        (("--seed", "0"), "seed was 3, now 0"),  # also where it is the default of a new run
+        (("--density", "1", "--held-out", "0.1"), "held_out was 2000, now 0.1"),
+        (("--density", "1", "--held-out", "0.1"), "density was 0.5, now 1"),
+        (("--optimizer", "muon"), "optimizer was adamw, now muon"),
+        (("--activation-checkpointing",), "activation_checkpointing was False, now True"),
+        (("--precision", "bf16"), 'precision was "fp32", now "bf16"'),
+        (("--law", "learning_rate=step-law", "--heads", "2"), "got --heads and --law too"),
+        (("--micro-batch", "0"), "micro_batch must be a whole number, 1 or more; got 0"),
+    ):
+        code, _, err = run(*resumed, *flags)
+        assert (code, message in err) == (2, True), err
+
+
+def test_text_is_taken_from_the_key_and_mended_as_told(run, tmp_path) -> None:
+    rows = [b'{"id": "%d", "body": "%s"}' % (i, WORDS[i % 5].encode()) for i in range(1500)]
+    (tmp_path / "rows.jsonl").write_bytes(b"\n".join(rows).replace(b"snow", b"sn\xffw", 3))
+    line = (*SMALL, "--data", "rows.jsonl", "--out", "r")
+    code, _, err = run(*line, "--key", "body")
+    assert (code, "errors='replace'" in err) == (2, True)
+    assert run(*line, "--key", "body", "--errors", "replace")[0] == 0
+    assert (config("r")["key"], config("r")["errors"]) == ("body", "replace")
+    assert any("U+FFFD" in note for note in result("r")["notes"])
 
 
 def test_a_folder_of_runs_is_a_runs_table(run, tmp_path) -> None:
@@ -285,6 +316,8 @@ BAD = [
     (("--params", "20K", "--tokens", "12K", "--scheme", "mup"), "give it (--base width=256,depth=4)"),
     (("--params", "20K", "--tokens", "12K", "--base", "width=16,depth=1"), "the scheme standard has no base"),
     (("--params", "20K", "--tokens", "12K", "--density", "1.5"), "density"),
+    (("--params", "20K", "--tokens", "12K", "--top-k", "1"), "give --experts as well"),
+    (("--params", "20K", "--tokens", "12K", "--errors", "ignore"), "strict, replace"),
     (("--params", "20K", "--tokens", "12K", "--precision", "fp8"), "auto, fp32, bf16"),
     (("--params", "20K", "--tokens", "12K", "--parallel", "tp"), "auto, none, ddp, fsdp"),
     (("--params", "20K", "--tokens", "12K", "--log", "paper"), "tensorboard, wandb, trackio"),

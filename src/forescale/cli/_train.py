@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 from cyclopts import Parameter
 
-from forescale.cli._options import Flag, Number, OptionalFile, OptionalWhole, Texts, Whole
+from forescale.cli._options import Flag, Number, OptionalFile, OptionalWhole, Texts
+from forescale.cli._read_back import carried_out, describes, read_back
 from forescale.errors import ForescaleError, MissingExtraError
 
 if TYPE_CHECKING:
@@ -21,8 +22,12 @@ if TYPE_CHECKING:
 Names = Annotated[list[str] | None, Parameter(negative="", consume_multiple=True)]
 DIVERGED = 3
 SMALL_PARAMS = 1_000_000  # below, two threads of a busy machine are many times slower than one
-# Options about how a run is carried out, which a resumed one may be given without its recipe.
-CARRIED_OUT = ("device", "precision", "compile", "parallel", "micro_batch", "threads", "eval_every", "checkpoint_every")
+# Not in the signature, so that what was given can be told from what was not.
+DEFAULTS: dict[str, Any] = {
+    "top_k": 2, "density": 1.0, "position": "rotary", "z_loss": 0.0, "tokenizer": "bytes", "errors": "strict",
+    "schedule": "linear", "optimizer": "adamw", "scheme": "standard", "seed": 0, "precision": "auto", "parallel": "auto",
+    "device": "auto",
+}  # fmt: skip
 
 
 def train(
@@ -41,14 +46,16 @@ def train(
     width: OptionalWhole = None,
     heads: OptionalWhole = None,
     experts: OptionalWhole = None,
-    top_k: Whole = 2,
-    density: float = 1.0,
-    position: str = "rotary",
+    top_k: OptionalWhole = None,
+    density: float | None = None,
+    position: str | None = None,
     activation: str | None = None,
-    z_loss: float = 0.0,
+    z_loss: float | None = None,
     seq_len: Number = None,
-    tokenizer: str = "bytes",
+    tokenizer: str | None = None,
     held_out: str | None = None,
+    key: str | None = None,
+    errors: str | None = None,
     batch_tokens: Number = None,
     batch_sequences: OptionalWhole = None,
     learning_rate: Number = None,
@@ -58,23 +65,23 @@ def train(
     beta2: float | None = None,
     epsilon: Number = None,
     warmup_steps: OptionalWhole = None,
-    schedule: str = "linear",
+    schedule: str | None = None,
     final_lr_ratio: float | None = None,
     grad_clip: Number = None,
     init_std: Number = None,
     law: Texts = None,
     runs: OptionalFile = None,
-    optimizer: str = "adamw",
-    scheme: str = "standard",
+    optimizer: str | None = None,
+    scheme: str | None = None,
     base: str | None = None,
     scheme_options: str | None = None,
-    seed: Whole = 0,
+    seed: OptionalWhole = None,
     micro_batch: OptionalWhole = None,
     activation_checkpointing: Flag = False,
-    precision: str = "auto",
+    precision: str | None = None,
     compile: Flag = False,  # noqa: A002  # the option's name
-    parallel: str = "auto",
-    device: str = "auto",
+    parallel: str | None = None,
+    device: str | None = None,
     threads: OptionalWhole = None,
     eval_every: OptionalWhole = None,
     checkpoint_every: OptionalWhole = None,
@@ -98,7 +105,8 @@ def train(
     out
         Folder of the run (default: one under runs/, named after the run).
     resume
-        Go on from the newest checkpoint in --out, to the same bits; alone with --out it takes everything from there.
+        Go on from the newest checkpoint in --out, to the same bits. With --out and without the model, the length and the
+        data it takes everything from there, and other options than those on how to carry it out must say the same.
     dry_run
         Print what would be trained and how long it may take; train nothing.
     json
@@ -118,21 +126,25 @@ def train(
     experts
         Experts a layer (mixture of experts); --params counts all of them.
     top_k
-        Experts that a token uses.
+        Experts that a token uses (default: 2).
     density
-        Share of the hidden weights that are kept, at random and for the whole run.
+        Share of the hidden weights that are kept, at random and for the whole run (default: 1).
     position
-        rotary, alibi, learned or none.
+        rotary (default), alibi, learned or none.
     activation
         silu, gelu or relu2 (default: silu where the FFN is gated, else gelu).
     z_loss
-        Coefficient of the z-loss.
+        Coefficient of the z-loss (default: 0).
     seq_len
         Tokens per sequence (default: 256 below 100M parameters, else 2048).
     tokenizer
-        bytes, bpe:4096 (trained on the data) or a tokenizer.json.
+        bytes (default), bpe:4096 (trained on the data) or a tokenizer.json.
     held_out
         What the loss is measured on: a share of the data (0.05), a number of tokens, or a file.
+    key
+        Where the text stands in a JSON line, a row or a column (default: text, or the only one that holds text).
+    errors
+        strict (default): what is not UTF-8 text ends the run; replace: it becomes U+FFFD, and is counted.
     batch_tokens
         Tokens per step, instead of the law's; rounded to whole sequences.
     batch_sequences
@@ -152,8 +164,8 @@ def train(
     warmup_steps
         Linear warmup, in steps.
     schedule
-        linear, cosine, wsd, wsd-sqrt, tenth, step, constant, inverse-sqrt, cyclic or points, with options as in
-        wsd:decay=0.1 (see `forescale schedule`).
+        linear (default), cosine, wsd, wsd-sqrt, tenth, step, constant, inverse-sqrt, cyclic or points, with options as
+        in wsd:decay=0.1 (see `forescale schedule`).
     final_lr_ratio
         Last over peak learning rate.
     grad_clip
@@ -165,27 +177,28 @@ def train(
     runs
         Runs of your own, as for `forescale plan`: learning rate and batch are calibrated on them.
     optimizer
-        adamw, adam-atan2 or muon (with AdamW for what is no hidden matrix).
+        adamw (default), adam-atan2 or muon (with AdamW for what is no hidden matrix).
     scheme
-        Parametrization: standard, mup, completep, completed-p, supar, everett or u-mup.
+        Parametrization: standard (default), mup, completep, completed-p, supar, everett or u-mup.
     base
-        Its base, width=256,depth=4: the learning rate and the rest of the recipe are then those of the base.
+        Its base, width=256,depth=4, which all but standard and u-mup need: the learning rate and the rest of the recipe
+        are then those of the base.
     scheme_options
         Its options: alpha=0.5 or form=ntk,alignment=none.
     seed
-        Of the initial weights and of the order of the data.
+        Of the initial weights and of the order of the data (default: 0).
     micro_batch
         Sequences that a process takes at once (default: as memory allows); the batch is accumulated.
     activation_checkpointing
         Keep only the blocks' inputs and recompute the rest: less memory, about a third more time.
     precision
-        fp32, bf16, or auto: bf16 on a GPU that has it.
+        fp32, bf16, or auto (default): bf16 on a GPU that has it. A resumed run keeps its own.
     compile
         Use torch.compile.
     parallel
-        none, ddp or fsdp, under torchrun; auto: ddp.
+        none, ddp or fsdp, under torchrun; auto (default): ddp.
     device
-        cpu, cuda, or auto.
+        cpu, cuda, or auto (default): cuda where there is one.
     threads
         Cores: on a CPU each takes a part of the batch (default: torch's own number; OMP_NUM_THREADS counts first).
         With experts or --compile, threads of torch's operators (default below 1M parameters: 1).
@@ -197,10 +210,13 @@ def train(
         tensorboard, wandb or trackio; repeatable.
     """
     options = dict(locals())
-    if resume and out is not None and not _described(options):
-        config, run = _read_back(options), None
+    given = {name: value for name, value in options.items() if value is not None and value is not False}
+    if resume and out is not None and not describes(given):
+        config, run = read_back(given), None
     else:
-        run = _plan(options)
+        if "top_k" in given and "experts" not in given:
+            raise ForescaleError("--top-k says how many experts a token uses; there are none: give --experts as well.")
+        run = _plan(options | DEFAULTS | given)
         config = run.config
     config = replace(config, out=str(out or _default_out(config)), threads=config.threads or _threads(config))
     shown = not json and os.environ.get("RANK", "0") == "0"
@@ -210,26 +226,6 @@ def train(
         _print_dry(run, config, json=json)
         return
     _finish(_train(config, resume=resume, progress=shown), config, run, json=json)
-
-
-def _described(options: Mapping[str, Any]) -> bool:
-    return any(options[name] is not None for name in ("params", "shape", "depth", "width", "tokens", "steps", "data"))
-
-
-def _read_back(options: Mapping[str, Any]) -> TrainConfig:
-    """The config of the run in the folder, with what was given on how to carry it out."""
-    from forescale.train._config_json import config_from_json
-    from forescale.train._folder import read_config
-
-    found = read_config(options["out"])
-    if found is None:
-        raise ForescaleError(f"{options['out']} holds no run to go on with: describe one, or name its folder.")
-    return replace(config_from_json(found["config"]), **_carried_out(options, only_given=True))
-
-
-def _carried_out(options: Mapping[str, Any], *, only_given: bool = False) -> dict[str, Any]:
-    made = {name: options[name] for name in CARRIED_OUT} | {"log": tuple(options["log"] or ())}
-    return {k: v for k, v in made.items() if v not in (None, "auto", False, ())} if only_given else made
 
 
 def _plan(options: Mapping[str, Any]) -> PlannedRun:
@@ -268,7 +264,9 @@ def _plan(options: Mapping[str, Any]) -> PlannedRun:
         data=tuple(options["data"] or ()),
         tokenizer=options["tokenizer"],
         held_out=reading.read_held_out(options["held_out"]),
-        **_carried_out(options),
+        key=options["key"],
+        errors=options["errors"],
+        **carried_out(options),
     )
     return replace(run, notes=(*([note] if note else ()), *run.notes))
 
@@ -373,10 +371,10 @@ def _diverged(result: Result, config: TrainConfig) -> str:
     from forescale.train._folder import CHECKPOINTS
 
     good = steps_of(Path(str(config.out)) / CHECKPOINTS)
-    kept = f"the checkpoint of step {good[-1]} in {config.out} is good" if good else "there was no checkpoint before it"
+    last = f"the checkpoint of step {good[-1]} in {config.out} is the last" if good else "there was no checkpoint"
     return (
-        f"the run diverged at step {result.diverged_at} of {config.steps}: its loss or gradient norm is not finite; {kept}: "
-        "use a lower learning rate or a longer warmup, in a new folder."
+        f"the run diverged at step {result.diverged_at} of {config.steps}: its loss or gradient norm is not finite; {last} "
+        "before it: use a lower learning rate or a longer warmup, in a new folder."
     )
 
 
