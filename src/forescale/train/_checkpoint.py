@@ -68,6 +68,13 @@ def load_latest(folder: Path) -> tuple[Checkpoint | None, tuple[str, ...]]:
     return None, ()
 
 
+def set_aside(folder: Path, step: int) -> None:
+    """Rename the checkpoints after `step`, so that they are none."""
+    for path in _paths(folder):
+        if _step(path) > step:
+            path.replace(path.with_name(f"{path.name}.unreadable"))
+
+
 def _load(path: Path) -> Checkpoint:
     try:
         state: Any = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
@@ -102,7 +109,11 @@ def restore(stepper: Stepper, checkpoint: Checkpoint) -> None:
 
 def steps_of(folder: Path) -> tuple[int, ...]:
     """The steps that there are checkpoints of."""
-    return tuple(int(cast("re.Match[str]", NAME.fullmatch(path.name))[1]) for path in _paths(folder))
+    return tuple(_step(path) for path in _paths(folder))
+
+
+def _step(path: Path) -> int:
+    return int(cast("re.Match[str]", NAME.fullmatch(path.name))[1])
 
 
 def _paths(folder: Path) -> list[Path]:

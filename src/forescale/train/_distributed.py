@@ -6,6 +6,7 @@ import os
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from inspect import signature
 from typing import Any, Literal
 
@@ -16,6 +17,7 @@ from forescale.errors import ForescaleError
 from forescale.train._config import TrainConfig
 
 Mode = Literal["none", "ddp", "fsdp"]
+PATIENCE = timedelta(hours=24)  # the others wait while the first process tokenises
 distributed: Any = torch.distributed
 
 
@@ -90,7 +92,7 @@ def _group(config: TrainConfig, size: int) -> Generator[World]:
         torch.cuda.set_device(device)
     started = not distributed.is_initialized()
     if started:
-        distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        distributed.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
     mode: Mode = "fsdp" if config.parallel == "fsdp" else "ddp"
     try:
         yield World(device=device, mode=mode, rank=distributed.get_rank(), size=size)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from forescale.errors import ForescaleError
-from forescale.train._checkpoint import load_latest, restore, save_checkpoint, steps_of
+from forescale.train._checkpoint import load_latest, restore, save_checkpoint, set_aside, steps_of
 from forescale.train._config import TrainConfig
 from forescale.train._config_json import config_hash, config_to_json
 from forescale.train._files import why, write_json
@@ -28,6 +28,7 @@ class Keeper:
         self.checkpoints = self.folder / CHECKPOINTS
         self.notes: list[str] = []
         self.step, self.seconds, self.earlier = 0, 0.0, list[float]()
+        self.written = 0  # the last step that has a line
         self._metrics: Metrics | None = None
         self._lock = None
         if stepper.world.main:
@@ -51,6 +52,15 @@ class Keeper:
         if found is not None:
             restore(self.stepper, found)
             self.step, self.seconds = found.step, found.seconds
+            if notes and self.stepper.world.main:
+                self._set_aside(found.step)
+
+    def _set_aside(self, step: int) -> None:
+        """Checkpoints after `step` could not be read: they must not count as the newest when old ones are deleted."""
+        try:
+            set_aside(self.checkpoints, step)
+        except OSError as error:
+            raise self._unwritable(error) from None
 
     def _start_metrics(self) -> None:
         run = f"{self.folder.resolve().name}-{config_hash(self.config)}"
@@ -60,7 +70,7 @@ class Keeper:
         except OSError as error:
             raise self._unwritable(error) from None
         self.earlier = [record["loss"] for record in self._metrics.kept]
-        self._written = self.step
+        self.written = self.step
 
     def _unwritable(self, error: OSError) -> ForescaleError:
         return ForescaleError(
@@ -71,9 +81,9 @@ class Keeper:
         """Write the lines of the steps that have none yet."""
         if self._metrics is None:
             return
-        records = history.records(self._written, taken, self.config.batch_tokens, self.stepper.learning_rate)
+        records = history.records(self.written, taken, self.config.batch_tokens, self.stepper.learning_rate)
         self._metrics.write(records, sync=sync)
-        self._written = taken
+        self.written = taken
         if self._metrics.problem:
             self._note(f"metrics could not be written after step {taken} ({self._metrics.problem}); they wait")
 

@@ -100,7 +100,12 @@ class Session:
         batches = Batches(corpus.train, seq_len=config.seq_len, seed=config.seed, least=config.batch_sequences)
         self.stepper = Stepper(config, world, batches)
         self.held_out = HeldOut(corpus.held_out, self.stepper)
-        self.notes = [*corpus.notes, *_precision_notes(self.stepper), *_passes(config, len(corpus.train))]
+        self.notes = [
+            *corpus.notes,
+            *_precision_notes(self.stepper),
+            *_alone(config, world),
+            *_passes(config, len(corpus.train)),
+        ]
         self.keeper = Keeper(config, self.stepper, corpus.describe(), resume=resume) if config.out else None
         self.start, self.seconds = (self.keeper.step, self.keeper.seconds) if self.keeper else (0, 0.0)
         self.history = History(self.start, 1 if self.stepper.on_cpu else config.log_every)
@@ -124,7 +129,8 @@ class Session:
                     bad = history.fetch()
                     break
                 if self._interrupted(interrupt, taken):
-                    self._stop(interrupt, taken)
+                    bad = self._stop(interrupt, taken)
+                    break
             self._pause_clock()
             if self.progress is not None:
                 self.progress.show(taken, history.losses, self.seconds)
@@ -154,7 +160,7 @@ class Session:
             if self._saves(taken):
                 with self._paused():
                     self._save(taken)
-            elif taken % config.log_every == 0:
+            elif taken - self.keeper.written >= config.log_every:
                 self.keeper.write(self.history, taken)
         if self.progress is not None and self.progress.due:
             self.progress.show(taken, self.history.losses, self.seconds + time.perf_counter() - self._began)
@@ -177,9 +183,11 @@ class Session:
             return interrupt.asked
         return taken % self.config.log_every == 0 and self.world.agree(interrupt.asked)
 
-    def _stop(self, interrupt: Interrupt, taken: int) -> None:
+    def _stop(self, interrupt: Interrupt, taken: int) -> int:
+        """Save and raise; only the step returns that turns out to have diverged, which is no state to save."""
         assert self.keeper is not None
-        self.history.fetch()
+        if (bad := self.history.fetch()) is not None:
+            return bad
         self._pause_clock()
         self._save(taken)
         step = self.keeper.last_checkpoint()
@@ -276,6 +284,14 @@ class Session:
 def _passes(config: TrainConfig, tokens: int) -> list[str]:
     passes = config.tokens / tokens
     return [f"the run takes {passes:.3g} passes over {tokens:,} training tokens"] if passes > 1 else []
+
+
+def _alone(config: TrainConfig, world: World) -> list[str]:
+    if world.size > 1 or config.parallel not in ("ddp", "fsdp"):
+        return []
+    return [
+        f"parallel {config.parallel} shares a run between the processes of torchrun; this is one alone: it is not used"
+    ]
 
 
 def _precision_notes(stepper: Stepper) -> list[str]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import os
+import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -225,6 +227,32 @@ def test_fetching_late_changes_nothing(corpus, tmp_path, request) -> None:
     assert (late.losses, late.loss) == (expected.losses, expected.loss)
     assert (tmp_path / "a/metrics.jsonl").read_bytes() == (tmp_path / "b/metrics.jsonl").read_bytes()
     assert isinstance(seen[0].loss, torch.Tensor)
+
+
+@pytest.mark.usefixtures("as_on_an_accelerator")
+def test_metrics_are_written_though_fetches_fall_beside_log_every(corpus, tmp_path) -> None:
+    config = tiny_config(steps=40, checkpoint_every=17, out=str(tmp_path))
+    written: dict[int, int] = {}
+    file = tmp_path / "metrics.jsonl"
+    train(
+        config, corpus=corpus, on_step=lambda s: written.update({s.step: len(file.read_bytes().splitlines())}) and None
+    )
+    assert (written[17], written[26], written[27], written[34]) == (17, 17, 27, 34)
+
+
+@pytest.mark.usefixtures("as_on_an_accelerator")
+def test_a_signal_before_a_bad_loss_is_fetched_saves_no_nan(corpus, tmp_path) -> None:
+    config = tiny_config(steps=40, learning_rate=1e30, grad_clip=0.0, warmup_steps=0, out=str(tmp_path), log_every=30)
+    made = train(
+        config, corpus=corpus, on_step=lambda s: os.kill(os.getpid(), signal.SIGTERM) if s.step == 20 else None
+    )
+    assert made.diverged_at is not None
+    assert made.diverged_at < 20
+    assert not (tmp_path / "checkpoints").exists()
+
+
+def test_a_wrapper_for_several_processes_is_not_used_in_one(corpus) -> None:
+    assert any("parallel fsdp" in note for note in train(tiny_config(parallel="fsdp"), corpus=corpus).notes)
 
 
 def test_a_run_that_explodes_between_two_fetches_names_the_step(corpus, request) -> None:

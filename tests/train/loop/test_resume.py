@@ -183,7 +183,10 @@ def test_a_damaged_checkpoint_is_passed_over(corpus, tmp_path) -> None:
     resumed = train(config, corpus=corpus, resume=True)
     assert resumed.loss == expected.loss
     assert any("damaged" in note and "step-000000008" in note for note in resumed.notes)
-    for path in (tmp_path / "checkpoints").iterdir():
+    # Nor does it push out the good ones when old ones are deleted.
+    kept = sorted(p.name for p in (tmp_path / "checkpoints").iterdir())
+    assert kept == ["step-000000008.pt", "step-000000008.pt.unreadable", "step-000000012.pt"]
+    for path in (tmp_path / "checkpoints").glob("*.pt"):
         path.write_bytes(b"nothing")
     with pytest.raises(ForescaleError, match=r"no checkpoint in .* can be read"):
         train(config, corpus=corpus, resume=True)
@@ -281,8 +284,16 @@ def test_metrics_wait_where_the_disk_is_full(tmp_path, monkeypatch) -> None:
 
 
 def test_a_run_that_explodes_keeps_its_last_good_checkpoint(corpus, tmp_path) -> None:
+    # A rate of at most 0.01 for the first half, then one that float32 does not survive.
+    rising = "points:0=0,0.5=1e-38,0.75=1e-10,1=1"
     config = tiny_config(
-        out=str(tmp_path), checkpoint_every=2, steps=40, learning_rate=1e30, grad_clip=0.0, warmup_steps=0
+        out=str(tmp_path),
+        checkpoint_every=2,
+        steps=40,
+        learning_rate=1e36,
+        grad_clip=0.0,
+        warmup_steps=0,
+        schedule=rising,
     )
     made = train(config, corpus=corpus)
     assert made.diverged
@@ -291,8 +302,14 @@ def test_a_run_that_explodes_keeps_its_last_good_checkpoint(corpus, tmp_path) ->
     assert (written["loss"], written["diverged"], written["diverged_at"]) == (None, True, made.diverged_at)
     assert written["state"] == "diverged"
     assert lines(tmp_path)[-1]["step"] == made.diverged_at
-    good = [int(p.name[5:14]) for p in (tmp_path / "checkpoints").iterdir()] if made.diverged_at > 2 else []
-    assert all(step < made.diverged_at for step in good)
+    kept = sorted((tmp_path / "checkpoints").iterdir())
+    assert made.diverged_at > 20
+    assert [int(p.name[5:14]) for p in kept] == [
+        step for step in range(made.diverged_at - 4, made.diverged_at) if step % 2 == 0
+    ]
+    for path in kept:
+        state = torch.load(path, weights_only=True)
+        assert all(tensor.isfinite().all() for tensor in state["model"].values())
 
 
 def test_two_processes_do_not_write_to_one_folder(corpus, tmp_path) -> None:
@@ -319,6 +336,19 @@ def test_an_interrupted_run_saves_where_it_is(corpus, tmp_path, number: int) -> 
     assert signal.getsignal(number) == handler
     assert not (tmp_path / "result.json").exists()
     assert train(config, corpus=corpus, resume=True).loss == train(replace(config, out=None), corpus=corpus).loss
+
+
+@pytest.mark.parametrize("keep", [1, 2])
+def test_a_damaged_checkpoint_outlives_no_good_one(corpus, tmp_path, keep: int) -> None:
+    config = tiny_config(out=str(tmp_path), checkpoint_every=3, keep_checkpoints=2, log_every=1)
+    with pytest.raises(KilledError):
+        train(config, corpus=corpus, on_step=stop_at(11))
+    (tmp_path / "checkpoints" / "step-000000009.pt").write_bytes(b"nothing")
+    again = replace(config, keep_checkpoints=keep, checkpoint_every=1)
+    with pytest.raises(KilledError):
+        train(again, corpus=corpus, resume=True, on_step=stop_at(8))
+    expected = [f"step-{step:09d}.pt" for step in (6, 7, 8)[-keep:]]
+    assert sorted(p.name for p in (tmp_path / "checkpoints").glob("*.pt")) == expected
 
 
 def run_in_folder(cache: Path, folder: Path) -> None:
