@@ -103,8 +103,8 @@ def open_corpus(
 ) -> Corpus:
     """Tokenise text into memory-mapped shards, or find them in `cache`, and split them.
 
-    `paths`: files, folders and globs of text, JSON lines (text under `key`) and Parquet (column `key`), also packed as
-    .gz or .zst; `hf:NAME[:CONFIG][:SPLIT]` streams; `Rows`. None: the sources of Python's standard library.
+    `paths`: files, folders and globs of text, JSON lines (text under `key`; a .json may be such) and Parquet
+    (column `key`), also packed as .gz or .zst; `hf:NAME[:CONFIG][:SPLIT]` streams; `Rows`. None: the sources of Python's standard library.
     `tokenizer`: "bytes", "bpe:N" (trained on the text, held-out text included), or a tokenizer.json. Of a stream the
     `need_tokens` to train on and the held-out ones are taken, of files everything up to `max_tokens`. `held_out`: a
     share or a count of tokens, or paths of their own; else 5 % of the tokens, at least one sequence of `seq_len` + 1
@@ -123,10 +123,10 @@ def open_corpus(
         progress=progress,
     )
     _check(options)
-    found, made = find_sources(paths), as_tokenizer(tokenizer)
+    found, made = find_sources(paths, key), as_tokenizer(tokenizer)
     if held_out is None or isinstance(held_out, (int, float)):
         return _one(found, _amount(held_out), made, options)
-    return _two(found, find_sources(held_out), made, options)
+    return _two(found, find_sources(held_out, key), made, options)
 
 
 def _check(options: _Options) -> None:

@@ -166,6 +166,16 @@ def _json_lines(file: File, reading: Reading, tally: Tally) -> Iterator[Piece]:
         yield from _document(record.get(key), key, where, reading, tally, read)
 
 
+def first_line(file: File) -> bytes:
+    """The first line, or what there is of it within 16 MiB."""
+    found = b""
+    for part, _ in chunks(file):
+        found += part
+        if b"\n" in part or len(found) >= 16 * PIECE:
+            break
+    return found.partition(b"\n")[0]
+
+
 def _lines(parts: Iterable[tuple[bytes, int]]) -> Iterator[tuple[bytes, int]]:
     rest: list[bytes] = []
     pending = 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import json
 import os
 import sys
 import sysconfig
@@ -98,21 +99,24 @@ class Found:
         return None if self.is_stream else sum(source.size for source in self.sources if isinstance(source, File))
 
 
-def find_sources(given: Given | Sequence[Given] | None) -> Found:
-    """The sources that paths, globs, `hf:` addresses and rows name; None: the sources of Python's standard library."""
+def find_sources(given: Given | Sequence[Given] | None, key: str | None = None) -> Found:
+    """The sources that paths, globs, `hf:` addresses and rows name; None: the sources of Python's standard library.
+
+    `key` is where the text stands in records; a file called .json is JSON lines where its first line has text there.
+    """
     if given is None:
         return _standard_library()
     every = [given] if isinstance(given, (str, Path, Rows)) else list(given)
     if not every:
         raise ForescaleError("the data must name at least one file; an empty list arrived: name a file or a folder.")
-    found = [_find(one) for one in every]
+    found = [_find(one, key) for one in every]
     sources: dict[str, Source] = {}
     for source in (source for one in found for source in one.sources):
         sources.setdefault(_identity(source), source)  # a file named twice is read once
     return Found(
         given=tuple(one.name if isinstance(one, Rows) else str(one) for one in every),
         sources=tuple(sources.values()),
-        notes=tuple(note for one in found for note in one.notes),
+        notes=(*(note for one in found for note in one.notes), *_lines_by_content(sources.values())),
     )
 
 
@@ -129,7 +133,7 @@ def _identity(source: Source) -> str:
     return str(source.path.resolve()) if isinstance(source, File) else repr(source.key)
 
 
-def _find(given: Given) -> Found:
+def _find(given: Given, key: str | None) -> Found:
     if isinstance(given, Rows):
         return Found(given=(given.name,), sources=(given,))
     text = str(given)
@@ -137,10 +141,10 @@ def _find(given: Given) -> Found:
         return Found(given=(text,), sources=(hub_address(text),))
     path = Path(given).expanduser()
     if path.is_dir():
-        return _folder(path)
+        return _folder(path, key)
     if path.is_file():
-        return Found(given=(text,), sources=(describe_file(path.absolute()),))
-    return _glob(str(path))
+        return Found(given=(text,), sources=(describe_file(path.absolute(), key),))
+    return _glob(str(path), key)
 
 
 def hub_address(text: str) -> Hub:
@@ -153,20 +157,20 @@ def hub_address(text: str) -> Hub:
     return Hub(name=name, config=parts[0] if parts else None, split=parts[1] if len(parts) == 2 else "train")
 
 
-def _glob(pattern: str) -> Found:
+def _glob(pattern: str, key: str | None) -> Found:
     names = glob.glob(pattern, recursive=True)  # noqa: PTH207 - pathlib has no patterns from the root
     paths = sorted(Path(name).absolute() for name in names)
     files = [path for path in paths if path.is_file()]
     if not files:
         what = "matches no file" if glob.has_magic(pattern) else "does not exist"
         raise ForescaleError(f"the data must be files that exist; {pattern} {what}: correct the path or the pattern.")
-    return Found(given=(pattern,), sources=tuple(describe_file(path) for path in files))
+    return Found(given=(pattern,), sources=tuple(describe_file(path, key) for path in files))
 
 
-def _folder(folder: Path) -> Found:
+def _folder(folder: Path, key: str | None) -> Found:
     """Every file below a folder that can be text; where some are JSON lines or Parquet, only these are data."""
     files = [path for path in _walk(folder.absolute()) if not path.name.startswith(".")]
-    known = [describe_file(path) for path in files]
+    known = [describe_file(path, key) for path in files]
     texts = [file for file in known if file.kind != "text" or not _holds_nul(file)]
     records = [file for file in texts if file.kind != "text"]
     sources = records or texts
@@ -199,8 +203,8 @@ def _walk(folder: Path, left_out: frozenset[str] = frozenset()) -> Iterator[Path
     return iter(sorted(path for path in found if path.is_file()))
 
 
-def describe_file(path: Path) -> File:
-    """A file's kind by its first bytes; JSON lines by its suffix, with or without .gz or .zst."""
+def describe_file(path: Path, key: str | None = None) -> File:
+    """A file's kind by its first bytes; JSON lines by its suffix, with or without .gz or .zst, .json by its first line."""
     try:
         status = path.stat()
         with path.open("rb") as file:
@@ -211,7 +215,8 @@ def describe_file(path: Path) -> File:
         ) from None
     packing = _packing(head)
     kind: Kind = "parquet" if head == b"PAR1" else "lines" if _is_lines(path) else "text"
-    return File(path=path, size=status.st_size, mtime_ns=status.st_mtime_ns, kind=kind, packing=packing)
+    file = File(path=path, size=status.st_size, mtime_ns=status.st_mtime_ns, kind=kind, packing=packing)
+    return replace(file, kind="lines") if kind == "text" and _suffix(path) == ".json" and _starts(file, key) else file
 
 
 def _packing(head: bytes) -> Packing | None:
@@ -220,9 +225,31 @@ def _packing(head: bytes) -> Packing | None:
     return "zst" if head == b"\x28\xb5\x2f\xfd" else None
 
 
-def _is_lines(path: Path) -> bool:
+def _suffix(path: Path) -> str:
+    """Without that of a packing."""
     name = path.with_suffix("") if path.suffix.lower() in PACKED else path
-    return name.suffix.lower() in LINES
+    return name.suffix.lower()
+
+
+def _is_lines(path: Path) -> bool:
+    return _suffix(path) in LINES
+
+
+def _starts(file: File, key: str | None) -> bool:
+    """Whether the first line is an object with text under the key."""
+    from forescale.train._documents import TEXT, first_line
+
+    try:
+        record: Any = json.loads(first_line(file))
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(record, dict) and isinstance(cast("dict[str, Any]", record).get(key or TEXT), str)
+
+
+def _lines_by_content(sources: Iterable[Source]) -> tuple[str, ...]:
+    files = [s for s in sources if isinstance(s, File) and s.kind == "lines" and not _is_lines(s.path)]
+    names = ", ".join(file.path.name for file in files[:5])
+    return (f"{len(files)} files called .json hold JSON lines and are read as such: {names}",) if files else ()
 
 
 def _holds_nul(file: File) -> bool:

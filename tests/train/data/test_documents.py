@@ -35,6 +35,27 @@ def documents(given: Any, **reading: Any) -> list[str]:
     return [one.decode() for one in found]
 
 
+@pytest.mark.parametrize("pack", [bytes, gzip.compress], ids=["plain", "gz"])
+@pytest.mark.parametrize("key", ["text", "body"])
+def test_json_lines_called_json_are_known_by_their_first_line(tmp_path, pack: Any, key: str) -> None:
+    long = ["word " * 300_000, *TEXTS]  # C4's names, with a first line longer than what is read at once
+    (tmp_path / "c4-train.00000-of-01024.json").write_bytes(pack(as_lines(long, key)))
+    (tmp_path / "settings.json").write_text('{\n "text": "an object over several lines"\n}\n')
+    found = find_sources(tmp_path, key)
+    assert [source.path.name for source in found.sources] == ["c4-train.00000-of-01024.json"]
+    assert any("1 files called .json hold JSON lines" in note for note in found.notes)
+    pieces = read_pieces(found.sources, Reading(key=key), Tally())
+    assert [piece.data.decode() for piece in pieces] == long
+    if key == "body":  # no text under the key that counts unless told otherwise
+        assert [source.kind for source in find_sources(tmp_path).sources] == ["text", "text"]
+
+
+@pytest.mark.parametrize("content", ["", "[1, 2]\n", '{"text": 3}\n', '{"text": "cut', "\u00e9\n", "[" * 100_000])
+def test_other_json_is_text(tmp_path, content: str) -> None:
+    (tmp_path / "a.json").write_text(content)
+    assert [source.kind for source in find_sources(tmp_path / "a.json").sources] == ["text"]
+
+
 def tally_of(given: Any, **reading: Any) -> Tally:
     tally = Tally()
     list(read_pieces(find_sources(given).sources, Reading(**reading), tally))
