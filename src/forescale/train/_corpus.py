@@ -104,7 +104,8 @@ def open_corpus(
     """Tokenise text into memory-mapped shards, or find them in `cache`, and split them.
 
     `paths`: files, folders and globs of text, JSON lines (text under `key`; a .json may be such) and Parquet
-    (column `key`), also packed as .gz or .zst; `hf:NAME[:CONFIG][:SPLIT]` streams; `Rows`. None: the sources of Python's standard library.
+    (column `key`), also packed as .gz or .zst; `hf:NAME[:CONFIG][:SPLIT]` streams; `Rows`. None: the sources of Python's
+    standard library.
     `tokenizer`: "bytes", "bpe:N" (trained on the text, held-out text included), or a tokenizer.json. Of a stream the
     `need_tokens` to train on and the held-out ones are taken, of files everything up to `max_tokens`. `held_out`: a
     share or a count of tokens, or paths of their own; else 5 % of the tokens, at least one sequence of `seq_len` + 1
