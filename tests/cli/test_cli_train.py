@@ -176,6 +176,17 @@ def test_experts_share_the_parameters(run) -> None:
     assert row["active_params"] < 0.8 * row["params"]
 
 
+def test_a_planned_shape_takes_kinds_of_parts(run) -> None:
+    kinds = ("--kv-heads", "1", "--norm", "layer", "--qk-norm", "head", "--tied")
+    for size in (("--params", "200K"), ("--depth", "2", "--width", "64", "--heads", "4")):
+        line = ("train", *size, *kinds, "--tokens", "1M", "--seq-len", "32", "--dry-run", "--json")
+        shape = json.loads(run(*line)[1])["config"]["shape"]
+        assert [shape[key] for key in ("kv_heads", "norm", "qk_norm", "tied")] == [1, "layer", "head", True]
+    mixed = ("--params", "200K", "--experts", "4", "--top-k", "1", "--shared-experts", "1", "--tokens", "1M")
+    experts = json.loads(run("train", *mixed, "--dry-run", "--json")[1])["config"]["shape"]["experts"]
+    assert (experts["top_k"], experts["shared_width"]) == (1, experts["width"])
+
+
 def test_json_holds_the_recipe_and_the_result(run) -> None:
     code, out, err = run(*SMALL, "--data", "text.txt", "--json", "--out", "r")
     made = json.loads(out)
@@ -317,6 +328,8 @@ BAD = [
     (("--params", "20K", "--tokens", "12K", "--base", "width=16,depth=1"), "the scheme standard has no base"),
     (("--params", "20K", "--tokens", "12K", "--density", "1.5"), "density"),
     (("--params", "20K", "--tokens", "12K", "--top-k", "1"), "give --experts as well"),
+    (("--shape", "layers=1,width=16,heads=2", "--tokens", "12K", "--tied"), "--shape says it all; got --tied too"),
+    (("--params", "20K", "--tokens", "12K", "--norm", "batch"), "norm must be"),
     (("--params", "20K", "--tokens", "12K", "--errors", "ignore"), "strict, replace"),
     (("--params", "20K", "--tokens", "12K", "--precision", "fp8"), "auto, fp32, bf16"),
     (("--params", "20K", "--tokens", "12K", "--parallel", "tp"), "auto, none, ddp, fsdp"),

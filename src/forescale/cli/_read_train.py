@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,7 +42,11 @@ def read_shape(options: Mapping[str, Any], vocab: int, seq_len: int) -> Shape:
 
     shape, params = options["shape"], options["params"]
     sizes: dict[str, Any] = {name: options[name] for name in ("depth", "width", "heads", "experts")}
-    given = [f"--{name}" for name, value in {**sizes, "params": params}.items() if value is not None]
+    kinds = _stated(options, ("kv_heads", "norm", "qk_norm", "tied"))
+    mixture = _stated(options, ("top_k", "shared_experts"))
+    given = _flags(_stated(options, (*sizes, "params")) | kinds)
+    if mixture and sizes["experts"] is None:
+        raise ForescaleError(f"{' and '.join(_flags(mixture))} needs experts; there are none: give --experts as well.")
     if shape is not None:
         if given:
             raise ForescaleError(f"--shape says it all; got {' and '.join(given)} too: put them into it.")
@@ -49,12 +54,21 @@ def read_shape(options: Mapping[str, Any], vocab: int, seq_len: int) -> Shape:
     position = options["position"]
     if params is not None:
         number = parse_quantity(params, "--params")
-        return shape_for(number, vocab=vocab, seq_len=seq_len, position=position, top_k=options["top_k"], **sizes)
+        return shape_for(number, vocab=vocab, seq_len=seq_len, position=position, **sizes, **kinds, **mixture)
     if sizes["depth"] is None or sizes["width"] is None:
         raise ForescaleError("the model is missing: give --params, or --depth and --width, or --shape.")
     if sizes["experts"] is not None:
         raise ForescaleError("--experts shares out the parameters that --params counts: give --params as well.")
-    return _shape_of_sizes(sizes["depth"], sizes["width"], sizes["heads"], vocab, position, seq_len)
+    shape = _shape_of_sizes(sizes["depth"], sizes["width"], sizes["heads"], vocab, position, seq_len)
+    return replace(shape, **kinds)
+
+
+def _stated(options: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
+    return {name: options[name] for name in names if options[name] is not None and options[name] is not False}
+
+
+def _flags(options: Mapping[str, Any]) -> list[str]:
+    return [f"--{name.replace('_', '-')}" for name in options]
 
 
 def _shape_of_text(text: str, vocab: int) -> Shape:

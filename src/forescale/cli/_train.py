@@ -24,7 +24,7 @@ DIVERGED = 3
 SMALL_PARAMS = 1_000_000  # below, two threads of a busy machine are many times slower than one
 # Not in the signature, so that what was given can be told from what was not.
 DEFAULTS: dict[str, Any] = {
-    "top_k": 2, "density": 1.0, "position": "rotary", "z_loss": 0.0, "tokenizer": "bytes", "errors": "strict",
+    "density": 1.0, "position": "rotary", "z_loss": 0.0, "tokenizer": "bytes", "errors": "strict",
     "schedule": "linear", "optimizer": "adamw", "scheme": "standard", "seed": 0, "precision": "auto", "parallel": "auto",
     "device": "auto",
 }  # fmt: skip
@@ -45,8 +45,13 @@ def train(
     depth: OptionalWhole = None,
     width: OptionalWhole = None,
     heads: OptionalWhole = None,
+    kv_heads: OptionalWhole = None,
+    norm: str | None = None,
+    qk_norm: str | None = None,
+    tied: Flag = False,
     experts: OptionalWhole = None,
     top_k: OptionalWhole = None,
+    shared_experts: OptionalWhole = None,
     density: float | None = None,
     position: str | None = None,
     activation: str | None = None,
@@ -123,10 +128,20 @@ def train(
         Width of the residual stream.
     heads
         Attention heads.
+    kv_heads
+        Heads of keys and values, fewer for grouped-query attention (default: as many).
+    norm
+        rms (default) or layer.
+    qk_norm
+        Norm of queries and keys: head or full (default: none).
+    tied
+        One matrix for embedding and output.
     experts
         Experts a layer (mixture of experts); --params counts all of them.
     top_k
         Experts that a token uses (default: 2).
+    shared_experts
+        Experts that every token uses beside them (default: 0).
     density
         Share of the hidden weights that are kept, at random and for the whole run (default: 1).
     position
@@ -214,8 +229,6 @@ def train(
     if resume and out is not None and not describes(given):
         config, run = read_back(given), None
     else:
-        if "top_k" in given and "experts" not in given:
-            raise ForescaleError("--top-k says how many experts a token uses; there are none: give --experts as well.")
         run = _plan(options | DEFAULTS | given)
         config = run.config
     config = replace(config, out=str(out or _default_out(config)), threads=config.threads or _threads(config))
