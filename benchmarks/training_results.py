@@ -22,7 +22,7 @@ from forescale.check._transfer import REFERENCE_RATE, Job, _run_all, _Store
 from harness import DATA, REPOSITORY, write
 
 CACHE = REPOSITORY / ".cache" / "training_results"
-RATES = tuple(2.0**-e for e in range(9, 3, -1))  # the check goes on below or above where a minimum lies at an end
+RATES = tuple(2.0**-e for e in range(8, 3, -1))  # the check goes on below or above where a minimum lies at an end
 STEPS = 120  # of the runs that look for transfer
 PACKAGES = ("torch", "numpy", "forescale")
 
@@ -81,7 +81,13 @@ def schedules(workers: int) -> None:
             # The timescale that Power Lines predicts for the ratio, at the reference rate of the check.
             timescale = 1.084 * ratio**-0.527
             proxy = Proxy(
-                steps=steps, batch_sequences=batch, schedule=schedule, timescale=timescale, evaluated=256, data=corpus()
+                init_std=0.02,
+                steps=steps,
+                batch_sequences=batch,
+                schedule=schedule,
+                timescale=timescale,
+                evaluated=256,
+                data=corpus(),
             )
             rates = tuple(2.0**-e for e in ((8, 7, 6, 5, 4) if ratio == 20 else (8, 7, 6, 5)))
             points = made(
@@ -104,7 +110,8 @@ def decay(workers: int) -> None:
     for batch in (4, 8, 16, 32):
         steps = tokens // (batch * seq_len)
         proxies = {
-            t: Proxy(steps=steps, batch_sequences=batch, timescale=t, evaluated=256, data=corpus()) for t in timescales
+            t: Proxy(init_std=0.02, steps=steps, batch_sequences=batch, timescale=t, evaluated=256, data=corpus())
+            for t in timescales
         }
         jobs = [(proxy, REFERENCE_RATE, seed) for proxy in proxies.values() for seed in range(seeds)]
         points = made(jobs, width, depth, workers, "decay")

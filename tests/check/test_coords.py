@@ -105,19 +105,39 @@ def test_a_planted_fault_is_found(fault: Change | None, start: float, kind: str,
     assert kind in found.says
 
 
-def test_the_fall_of_a_deep_stream_at_the_start_is_no_fault() -> None:
-    # At alpha = 1 a stream starts with the embedding alone, the smaller the deeper the model (CompleteP's own coordinate
-    # check falls from 0.13 to 0.03 at step 1 and is flat by step 10). Large initial values show it at a small size.
-    def rules(*_: Any) -> Any:
-        return parametrization("completep", base=Shape(width=32, depth=2), init_std=0.2)
-
+def test_the_fall_of_a_deep_stream_is_no_fault_and_a_power_too_many_is() -> None:
+    # At alpha = 1 what branches add as drawn falls as depth^-1/2 (CompleteP's own coordinate check falls at step 1).
     options: dict[str, Any] = {"widths": (32,), "depths": (2, 4, 16), "proxy": SMALL, "seeds": 1}
-    found = check_coords(rules, learning_rate=2.0**-8, **options)
+    found = check_coords("completep", **options)
     residual = next(c for c in found.curves if c.kind == "residual")
-    assert residual.slopes[0] < -0.4
+    assert residual.slopes[0] == pytest.approx(-0.5, abs=0.15)
     assert found.verdict == "pass"
-    grown = check_coords("mup", **options)
-    assert "residual" in off(grown)
+    assert "residual" in off(check_coords("mup", **options))
+
+    class Twice:
+        """CompleteP with its residual multiplier applied twice."""
+
+        def __init__(self, depth: int) -> None:
+            base = Shape(width=32, depth=2)
+            self.rules = parametrization("completep", base=base, init_std=32**-0.5)
+            self.ratio = depth / 2
+            self.tensors = self.rules.tensors
+
+        def initialize_(self, model: Any, seed: int) -> None:
+            self.rules.initialize_(model, seed)
+            for block in model.blocks:
+                block.attention.output.weight.data.div_(self.ratio)
+                block.ffn.output.weight.data.div_(self.ratio)
+
+        def param_groups(self, model: Any, recipe: Any, optimizer: str) -> list[dict[str, Any]]:
+            roles = {t.name: t.role for t in self.tensors(model)}
+            groups = self.rules.param_groups(model, recipe, optimizer=optimizer)
+            for group in groups:
+                if roles[group["param_names"][0]] == "residual_output":
+                    group["lr"] /= self.ratio
+            return groups
+
+    assert "residual change" in off(check_coords(lambda _width, depth, _: Twice(depth), **options))
 
 
 def test_sparse_mup_is_flat_over_the_density_and_mup_is_not() -> None:

@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from forescale.check._axes import AXES, check_counts, look_along
-from forescale.check._probes import BRANCHES, find_probes, read_activations
+from forescale.check._probes import BRANCHES, find_probes, reader_of
 from forescale.check._proxy import MakeModel, MakeRules, Proxy, rules_of, sequences_loss
-from forescale.check._slopes import LIMIT, CoordCheck, make_curve
+from forescale.check._slopes import FALL, LIMIT, CoordCheck, make_curve
 
 WEIGHT_DECAY = 0.1
 Progress = Callable[[str, int, int], None]
@@ -20,7 +20,7 @@ def check_coords(
     widths: Sequence[int] = (64, 128, 256, 512),
     depths: Sequence[int] = (2,),
     densities: Sequence[float] = (1.0,),
-    learning_rate: float = 2.0**-9,
+    learning_rate: float = 2.0**-8,
     steps: int = 10,
     seeds: int = 2,
     alpha: float | None = None,
@@ -36,14 +36,14 @@ def check_coords(
     Just one of `widths`, `depths` and `densities` has several sizes; the first (of densities: the densest) is the base.
     `scheme` is a name of `forescale.parametrization`, or a function (width, depth, density) -> rules. A model of your own comes
     from `make_model(width, depth, density)` and its data from `batches`, a list of (count, length + 1) token tensors.
-    `learning_rate` is the base's, and deliberately large. Over the depth branches are not judged: they should shrink.
+    `learning_rate` is the base's, and deliberately large. Over the depth branches are not judged, for they should shrink.
     A coordinate check misses faults that `check_transfer` sees.
     """
     proxy = proxy or Proxy()
     axis, sizes = look_along(widths, depths, densities)
     check_counts(steps, seeds)
     base = {"width": widths[0], "depth": depths[0]}
-    make_rules: MakeRules = rules_of(scheme, base, alpha)
+    make_rules: MakeRules = rules_of(scheme, base, alpha, proxy.init_std)
     make: MakeModel = make_model or proxy.model
     data = list(batches) if batches is not None else _batches(proxy, steps)
     measured: list[list[dict[str, float]]] = []  # of each size, a row a step, summed over seeds
@@ -67,7 +67,13 @@ def check_coords(
         seeds=seeds,
         learning_rate=learning_rate,
         curves=tuple(
-            make_curve(kind, sizes, [[m[step][kind] for m in measured] for step in range(steps + 1)], limit)
+            make_curve(
+                kind,
+                sizes,
+                [[m[step][kind] for m in measured] for step in range(steps + 1)],
+                limit,
+                fall=FALL if kind == "logits" or (axis == "depth" and kind.startswith("residual")) else None,
+            )
             for kind in kinds
         ),
         decays=tuple(
@@ -95,28 +101,15 @@ def _run(
     rules.initialize_(model, seed)
     recipe = {"learning_rate": learning_rate, "weight_decay": WEIGHT_DECAY}
     groups = rules.param_groups(model, recipe, optimizer=optimizer)
-    made, probes = make_optimizer(optimizer, groups), find_probes(rules, model)
-    moved = _change_of_embedding(rules, model, data[0])
-    rows = [read_activations(model, probes, data[0]) | moved()]
+    made = make_optimizer(optimizer, groups)
+    read = reader_of(model, find_probes(rules, model), data[0])
+    rows = [read()]
     for step in range(steps):
         made.zero_grad()
         sequences_loss(model, data[(step + seed) % len(data)]).backward()
         made.step()
-        rows.append(read_activations(model, probes, data[0]) | moved())
+        rows.append(read())
     return rows, _decays(rules, model, groups)
-
-
-def _change_of_embedding(rules: Any, model: Any, sequences: Any) -> Callable[[], dict[str, float]]:
-    """How far the embeddings of these tokens have moved: |x| hardly shows a rate that is too small."""
-    names = [t.name for t in rules.tensors(model) if t.role == "embedding"]
-    parameters = dict(model.named_parameters())
-    starts = [(parameters[name], parameters[name].detach().clone()) for name in names]
-
-    def moved() -> dict[str, float]:
-        changes = [float((now.detach() - start)[sequences[:, :-1]].abs().mean()) for now, start in starts]
-        return {"embedding change": sum(changes)}
-
-    return moved
 
 
 def _decays(rules: Any, model: Any, groups: Sequence[dict[str, Any]]) -> dict[str, float]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from forescale.check._proxy import logits_of
 
+CHANGED = ("embedding", "residual")  # |x| hides behind the initial values what a rate does that is too small
 BRANCHES = ("attention", "ffn")  # outputs of residual branches, the mean over the blocks
 
 
@@ -36,19 +37,27 @@ def find_probes(rules: Any, model: Any) -> tuple[Probe, ...]:
     return tuple(probes.values())
 
 
-def read_activations(model: Any, probes: tuple[Probe, ...], sequences: Any) -> dict[str, float]:
-    """Mean |x| of each kind in one forward pass."""
+def reader_of(model: Any, probes: tuple[Probe, ...], sequences: Any) -> Callable[[], dict[str, float]]:
+    """A function that reads mean |x| of each kind in one forward pass, and of some how far they are from the first reading."""
     import torch
 
-    seen: dict[str, list[float]] = {}
-    with torch.no_grad(), _hooked(model, probes, seen):
-        logits = logits_of(model, sequences)
-    seen["logits"] = [_size(logits)]
-    return {kind: sum(values) / len(values) for kind, values in seen.items()}
+    first: dict[str, Any] = {}
+
+    def read() -> dict[str, float]:
+        seen: dict[str, list[Any]] = {}
+        with torch.no_grad(), _hooked(model, probes, seen):
+            seen["logits"] = [logits_of(model, sequences)]
+        found = {kind: sum(map(_size, values)) / len(values) for kind, values in seen.items()}
+        for kind in CHANGED:
+            now = seen[kind][0]
+            found[f"{kind} change"] = _size(now - first.setdefault(kind, now.clone()))
+        return found
+
+    return read
 
 
 @contextmanager
-def _hooked(model: Any, probes: tuple[Probe, ...], seen: dict[str, list[float]]) -> Generator[None]:
+def _hooked(model: Any, probes: tuple[Probe, ...], seen: dict[str, list[Any]]) -> Generator[None]:
     handles: list[Any] = []
     for probe in probes:
         module = model.get_submodule(probe.module)
@@ -60,10 +69,10 @@ def _hooked(model: Any, probes: tuple[Probe, ...], seen: dict[str, list[float]])
             handle.remove()
 
 
-def _reader(probe: Probe, seen: dict[str, list[float]]) -> Any:
+def _reader(probe: Probe, seen: dict[str, list[Any]]) -> Any:
     def read(_module: Any, inputs: Any, output: Any) -> None:
         value = inputs[0] if probe.of_input else output
-        seen.setdefault(probe.kind, []).append(_size(value[0] if isinstance(value, tuple) else value))
+        seen.setdefault(probe.kind, []).append(value[0] if isinstance(value, tuple) else value)
 
     return read
 

@@ -19,6 +19,7 @@ class Proxy:
     seq_len: int = 64
     batch_sequences: int = 8
     steps: int = 200
+    init_std: float | None = None  # at the base; None: base width^-1/2, with which matrices neither grow nor shrink x
     head_dim: int = 16  # the same at every width: the width grows by heads
     tied: bool = False
     timescale: float = 0.3  # AdamW's averaging timescale at the best learning rate, which sets the weight decay
@@ -97,7 +98,7 @@ MakeModel = Callable[[int, int, float], Any]
 MakeRules = Callable[[int, int, float], Any]
 
 
-def rules_of(scheme: Any, base: Mapping[str, Any], alpha: float | None) -> MakeRules:
+def rules_of(scheme: Any, base: Mapping[str, Any], alpha: float | None, init_std: float | None) -> MakeRules:
     """For each size its rules: those of a scheme's name around the base, or what the caller's function gives."""
     if callable(scheme):
         return scheme
@@ -109,6 +110,8 @@ def rules_of(scheme: Any, base: Mapping[str, Any], alpha: float | None) -> MakeR
         options: dict[str, Any] = {} if alpha is None else {"alpha": alpha}
         if scheme == "supar":
             options["density"] = density
+        if scheme != "u-mup":  # which has initial values of its own
+            options["init_std"] = base["width"] ** -0.5 if init_std is None else init_std
         return parametrization(scheme, base=Shape(width=base["width"], depth=base["depth"]), **options)
 
     return made

@@ -10,6 +10,9 @@ from typing import Any
 # Octaves of |x| an octave of the axis. What a scheme gets wrong by a power of the size moves activations by one or two powers
 # within ten steps; what is right moved by at most 0.1 at widths 64 to 512 and by 0.2 at depths 2 to 32.
 LIMIT = 0.25
+FALL = (
+    0.75  # where what is drawn falls with a size by 1/2, and training has not yet made up for it; a power too many is 1
+)
 NOISE = 0.5  # octaves of |x| over the whole range: what two seeds of a small model differ by
 
 
@@ -59,16 +62,19 @@ class CoordCheck:
         return finite(document)
 
 
-def make_curve(kind: str, sizes: Sequence[float], values: Sequence[Sequence[float]], limit: float) -> Curve:
+def make_curve(
+    kind: str, sizes: Sequence[float], values: Sequence[Sequence[float]], limit: float, *, fall: float | None = None
+) -> Curve:
     """Slopes of every step, and the verdict on the last; of the embedding, on the steepest.
 
     What a parametrization promises is sizes in the course of training, not at the start: there logits of a wide muP model
-    are small, and under CompleteP at alpha = 1 the stream of a deep one. An embedding has no such excuse.
+    are small, and under CompleteP at alpha = 1 what branches add as drawn falls as depth^-1/2, the longer the larger initial
+    values are: a `fall` of its own. An embedding has no such excuse.
     """
     slopes = tuple(log_slope(sizes, row) for row in values)
     judged = max(slopes, key=abs) if kind == "embedding" else slopes[-1]
     least = max(limit, NOISE / math.log2(max(sizes) / min(sizes)))
-    steep = "grows" if judged > least else "shrinks" if judged < -least else "flat"
+    steep = "grows" if judged > least else "shrinks" if judged < -max(least, fall or 0) else "flat"
     verdict = steep if all(map(math.isfinite, slopes)) else "diverges"
     return Curve(kind=kind, values=tuple(map(tuple, values)), slopes=slopes, slope=judged, verdict=verdict)
 

@@ -186,7 +186,8 @@ def run(job: Job) -> Point:
     from forescale.optimizers import make_optimizer
     from forescale.schedules import by_name, factors
 
-    rules = rules_of(job.scheme, job.base, job.alpha)(job.width, job.depth, job.density)
+    make_rules = rules_of(job.scheme, job.base, job.alpha, job.proxy.init_std)
+    rules = make_rules(job.width, job.depth, job.density)
     model = (job.make_model or job.proxy.model)(job.width, job.depth, job.density)
     train, held_out = job.batches or _data(job.proxy)
     rules.initialize_(model, job.seed)

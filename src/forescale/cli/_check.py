@@ -61,7 +61,7 @@ def check(
     densities
         Shares of weights kept, the densest first; several of them look along the density.
     learning_rate
-        Of coords: the base's (default 2^-9, with which the activations grow tenfold).
+        Of coords: the base's (default 2^-8, with which activations change several times over).
     learning_rates
         Of transfer: the grid (default 2^-10 to 2^-4 in octaves; it grows where a minimum lies at its end).
     steps
