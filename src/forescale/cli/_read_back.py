@@ -66,7 +66,7 @@ def read_back(given: Mapping[str, Any]) -> TrainConfig:
 def _compared(given: Mapping[str, Any], config: TrainConfig) -> Iterator[tuple[str, tuple[Any, Any]]]:
     """Options that are fields of the config: the folder's value and the one that was given."""
     read = {name: given[name] for name in (*PLAIN, *OF_THE_MODEL) if name in given}
-    read |= {name: reading.read_number(given[name], f"--{name}") for name in NUMBERS if name in given}
+    read |= {name: reading.read_number(given[name], _flags([name])) for name in NUMBERS if name in given}
     readers: dict[str, Callable[[str], Any]] = {
         "seq_len": lambda text: whole(text, "--seq-len"),
         "held_out": reading.read_held_out,

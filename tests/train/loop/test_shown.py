@@ -111,6 +111,7 @@ def test_more_than_one_pass_is_said(corpus) -> None:
 
 
 @pytest.mark.slow  # a minute of compiling
+@pytest.mark.filterwarnings("ignore:.*is deprecated:DeprecationWarning")  # in modules of torch's own
 def test_compiled_is_the_same_run(corpus, tmp_path: Path) -> None:
     plain = train(tiny_config(steps=6), corpus=corpus)
     compiled = train(tiny_config(steps=6, compile=True, out=str(tmp_path)), corpus=corpus)
