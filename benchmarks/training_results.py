@@ -18,9 +18,10 @@ from typing import Any
 
 from forescale.check import Proxy, TransferCheck, check_transfer
 from forescale.check._minimum import find_minimum
-from forescale.check._transfer import REFERENCE_RATE, Job, _run_all, _Store
+from forescale.check._transfer import Job, _run_all, _Store
 from harness import DATA, REPOSITORY, write
 
+REFERENCE_RATE = 2.0**-7  # of the decay experiment, and whose decay all rates of the schedules have
 CACHE = REPOSITORY / ".cache" / "training_results"
 RATES = tuple(2.0**-e for e in range(8, 3, -1))  # the check goes on below or above where a minimum lies at an end
 STEPS = 120  # of the runs that look for transfer

@@ -22,7 +22,7 @@ class Proxy:
     init_std: float | None = None  # at the base; None: base width^-1/2, with which matrices neither grow nor shrink x
     head_dim: int = 16  # the same at every width: the width grows by heads
     tied: bool = False
-    timescale: float = 0.3  # AdamW's averaging timescale at the best learning rate, which sets the weight decay
+    timescale: float = 0.3  # AdamW's averaging timescale, which sets the weight decay
     schedule: str = "linear"  # a name of `forescale.schedules`, with its options: "wsd:decay=0.2"
     warmup: float = 0.1
     beta2: float = 0.95

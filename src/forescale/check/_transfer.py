@@ -38,7 +38,9 @@ class Job:
     size: float  # of the three, the one that the check looks along
     proxy: Proxy
     optimizer: str
-    reference_rate: float  # at which the proxy's timescale holds
+    reference_rate: float | None = (
+        None  # whose decay every learning rate has; None: each keeps the timescale with its own
+    )
     make_model: MakeModel | None = field(default=None, compare=False)
     batches: Any = field(default=None, compare=False)
 
@@ -76,7 +78,8 @@ def check_transfer(
     """Held-out loss over the learning rate at several sizes, the minima, their drift in octaves, and a verdict.
 
     Sizes, `scheme`, `make_model` and `batches` (a pair: training batches as a function of the step, held-out sequences) as in
-    `check_coords`. Every run is a whole one: warmup, linear decay to zero, weight decay from the proxy's timescale. Where a
+    `check_coords`. Every run is a whole one: warmup, linear decay to zero, and the weight decay that keeps the
+    proxy's timescale at its learning rate (a fixed decay would average over fewer steps at a higher rate). Where a
     minimum lies at the end of the grid, the grid grows. With `folder`, finished runs are kept in `points.jsonl` there and not
     made again. `workers` processes share the runs, one thread each.
     """
@@ -90,7 +93,7 @@ def check_transfer(
         size: dict[str, Any] = {"width": widths[0], "depth": depths[0], "density": densities[0], axis: at}
         return Job(
             scheme=scheme, alpha=alpha, base=base, learning_rate=rate, seed=seed, size=at, proxy=proxy,
-            optimizer=optimizer, reference_rate=REFERENCE_RATE, make_model=make_model, batches=batches, **size,
+            optimizer=optimizer, make_model=make_model, batches=batches, **size,
         )  # fmt: skip
 
     store = _Store(folder)
@@ -112,9 +115,6 @@ def check_transfer(
         tolerance=tolerance,
         cost=cost,
     )
-
-
-REFERENCE_RATE = 2.0**-7
 
 
 def _rates(given: Sequence[float]) -> list[float]:
@@ -191,7 +191,7 @@ def run(job: Job) -> Point:
     model = (job.make_model or job.proxy.model)(job.width, job.depth, job.density)
     train, held_out = job.batches or _data(job.proxy)
     rules.initialize_(model, job.seed)
-    decay = 1 / (job.proxy.timescale * job.proxy.steps * job.reference_rate)
+    decay = 1 / (job.proxy.timescale * job.proxy.steps * (job.reference_rate or job.learning_rate))
     recipe = {"learning_rate": job.learning_rate, "weight_decay": decay, "beta2": job.proxy.beta2}
     made = make_optimizer(job.optimizer, rules.param_groups(model, recipe, optimizer=job.optimizer))
     schedule = by_name(job.proxy.schedule, warmup=job.proxy.warmup)
