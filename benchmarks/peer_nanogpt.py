@@ -1,13 +1,15 @@
 """Training tokens a second against nanoGPT's own train.py, at the same shape, precision and threads.
 
-    python benchmarks/peer_nanogpt.py CHECKOUT
+    python benchmarks/peer_nanogpt.py CHECKOUT [SHAPE]
 
 CHECKOUT is a clone of github.com/karpathy/nanoGPT at the commit below; its train.py runs as it is, in a copy, on a
-data folder made here. Processes of both run in turn; every one's step time is the median of its later steps.
+data folder made here. With a SHAPE the others keep the results that they have. Processes of both run in turn; every
+one's step time is the median of its later steps.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
 import re
@@ -38,12 +40,14 @@ def main() -> None:
     if len(sys.argv) == 4 and sys.argv[1] == "--ours":
         ours(SHAPES[sys.argv[2]], Path(sys.argv[3]))
         return
-    if len(sys.argv) != 2:
+    if len(sys.argv) not in (2, 3):
         raise SystemExit(__doc__)
-    results: dict[str, Any] = {}
+    wanted = sys.argv[2:] or list(SHAPES)
+    file = harness.RESULTS / "nanogpt.json"
+    results: dict[str, Any] = json.loads(file.read_text())["results"] if sys.argv[2:] else {}
     with tempfile.TemporaryDirectory() as folder:
         copy = check_out(Path(sys.argv[1]), Path(folder))
-        for name, shape in SHAPES.items():
+        for name, shape in ((name, SHAPES[name]) for name in wanted):
             for threads in (2, 1) if shape["rounds"] > 2 else (2,):
                 samples = harness.interleaved(
                     shape["rounds"],

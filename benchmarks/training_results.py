@@ -90,7 +90,7 @@ def schedules(workers: int) -> None:
                 evaluated=256,
                 data=corpus(),
             )
-            rates = tuple(2.0**-e for e in ((8, 7, 6, 5, 4) if ratio == 20 else (8, 7, 6, 5)))
+            rates = tuple(2.0**-e for e in ((8, 7, 6, 5, 4) if ratio == 20 else (7, 6, 5)))
             points = made(
                 [(proxy, rate, seed) for rate in rates for seed in range(seeds)], width, depth, workers, "schedules"
             )
@@ -105,7 +105,7 @@ def schedules(workers: int) -> None:
 
 def decay(workers: int) -> None:
     """(c) The best weight decay against the batch at a fixed learning rate: linear, if the timescale is what counts."""
-    width, depth, seq_len, tokens, seeds = 32, 2, 64, 2**18, 4
+    width, depth, seq_len, tokens, seeds = 32, 2, 64, 2**18, 2
     timescales = tuple(2.0**e for e in range(-5, 3))
     rows: list[dict[str, Any]] = []
     for batch in (4, 8, 16, 32):

@@ -121,3 +121,20 @@ def test_step_laws_own_tool() -> None:
     assert faster["seconds"] > 100
     assert faster["cpu_seconds"] > 100
     assert faster["process_seconds"] > 25
+
+
+def test_transfer() -> None:
+    found = results("training_transfer")
+    text = " ".join(README.split())
+    standard, mup = found["standard over width"], found["mup over width"]
+    deep, complete = found["mup over depth"], found["completep over depth"]
+    assert f"drifts by {-standard['drift']:.2f} octaves" in text
+    assert f"the base's costs {standard['loss_gap_percent']:.1f} % of loss" in text
+    assert f"under muP {mup['drift']:.2f} octaves and {mup['loss_gap_percent']:.2f} %" in text
+    assert f"({complete['drift']:.2f} octaves, {complete['loss_gap_percent']:.2f} %)" in text
+    losses = [m["loss"] for m in complete["minima"]]
+    assert losses == sorted(losses, reverse=True)
+    assert deep["minima"][-1]["loss"] > deep["minima"][-2]["loss"]
+    ahead = 100 * (1 - standard["minima"][-1]["loss"] / mup["minima"][-1]["loss"])
+    assert f"ended {ahead:.1f} % below muP" in text
+    assert [found[name]["verdict"] for name in found if " over " in name] == ["fail", "pass", "pass", "pass"]

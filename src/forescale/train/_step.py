@@ -19,6 +19,7 @@ from forescale.train._distributed import World, replicate, shard_, synchronised
 from forescale.train._model import Decoder, build_model
 from forescale.workload import Shape
 
+LARGE_STEP = 5e10  # FLOPs
 CPU_MEMORY, ACCELERATOR_SHARE = 2**31, 0.4  # for the activations of one micro-batch, where none is given
 ACTIVATIONS = 34  # numbers a token, layer and unit of width, about (Korthikanti et al. 2022, 2205.05198, equation 1)
 Found = TypeVar("Found")
@@ -145,10 +146,12 @@ class Stepper:
 def divisible(config: TrainConfig, world: World) -> bool:
     """Whether the cores of this machine can each take a part of a batch and find the same loss.
 
-    Not with experts, whose balance is that of the whole batch, nor under a compiler, which has threads of its own.
+    Not with experts, whose balance is that of the whole batch, nor under a compiler, which has threads of its own, nor where
+    steps are so large that operators use threads of their own as well.
     """
     alone = world.size == 1 and world.device.type == "cpu"
-    return alone and config.shape.experts is None and not config.compile and config.batch_sequences > 1
+    small = config.flops_per_token * config.batch_tokens < LARGE_STEP
+    return alone and small and config.shape.experts is None and not config.compile and config.batch_sequences > 1
 
 
 def _local(tensor: Any) -> Tensor:
