@@ -76,6 +76,8 @@ def schedules_and_decay_figure() -> None:
         label="linear in the batch",
     )
     third.set(xscale="log", yscale="log")
+    third.set_xticks(batches, [f"{b:,}" for b in batches], minor=False)
+    third.set_xticks([], minor=True)
     exponent = decay["exponent_of_best_decay_in_batch"]
     finish(third, "batch (tokens)", "best weight decay", f"decay against batch: exponent {exponent:.2f}")
     third.legend(fontsize=SMALL, frameon=False)
