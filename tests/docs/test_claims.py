@@ -138,3 +138,13 @@ def test_transfer() -> None:
     ahead = 100 * (1 - standard["minima"][-1]["loss"] / mup["minima"][-1]["loss"])
     assert f"ended {ahead:.1f} % below muP" in text
     assert [found[name]["verdict"] for name in found if " over " in name] == ["fail", "pass", "pass", "pass"]
+
+
+def test_speed_of_training() -> None:
+    text = " ".join(README.split())
+    assert "within 2 % of one plain group's time" in text
+    assert all(row["step_time_ratio"] <= 1.02 for row in results("groups")["results"].values())
+    found = results("nanogpt")["results"]
+    two, one = (found[f"L2 d64 T128 B16, {n} threads"]["times_as_fast"] for n in (2, 1))
+    assert f"makes {two:.2f} times the tokens a second" in text
+    assert f"{one:.2f} times on one" in text
