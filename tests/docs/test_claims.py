@@ -148,3 +148,4 @@ def test_speed_of_training() -> None:
     two, one = (found[f"L2 d64 T128 B16, {n} threads"]["times_as_fast"] for n in (2, 1))
     assert f"makes {two:.2f} times the tokens a second" in text
     assert f"{one:.2f} times on one" in text
+    assert f"width 384 {found['L6 d384 T256 B8, 2 threads']['times_as_fast']:.2f} times" in text
