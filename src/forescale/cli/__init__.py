@@ -1,4 +1,4 @@
-"""The command line: `forescale plan`, `forescale frontier`, `forescale score`, `forescale fit`, `forescale laws`."""
+"""The command line: one module a command, and `main`."""
 
 from __future__ import annotations
 

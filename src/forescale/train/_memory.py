@@ -11,8 +11,8 @@ LARGEST = 1 << 30  # bytes that are still taken from the heap
 def keep_freed_memory() -> bool:
     """Tell glibc not to hand freed memory back to the system; whether it was told.
 
-    By default every large tensor is mapped anew and its pages are cleared at every step: about a twentieth of a small
-    model's time on a CPU, a quarter with a vocabulary of thousands. For the whole process, so for commands alone.
+    By default every large tensor is mapped anew and its pages are cleared at every step. For the whole process, so for
+    commands alone.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt

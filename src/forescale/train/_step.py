@@ -19,7 +19,8 @@ from forescale.train._distributed import World, replicate, shard_, synchronised
 from forescale.train._model import Decoder, build_model
 from forescale.workload import Shape
 
-LARGE_STEP = 5e10  # FLOPs
+# FLOPs of a step. Parts on cores won at 1e9 and lost at 1e11 (the two shapes of benchmarks/peer_nanogpt.py).
+LARGE_STEP = 5e10
 CPU_MEMORY, ACCELERATOR_SHARE = 2**31, 0.4  # for the activations of one micro-batch, where none is given
 ACTIVATIONS = 34  # numbers a token, layer and unit of width, about (Korthikanti et al. 2022, 2205.05198, equation 1)
 Found = TypeVar("Found")
