@@ -149,3 +149,52 @@ def test_speed_of_training() -> None:
     assert f"makes {two:.2f} times the tokens a second" in text
     assert f"{one:.2f} times on one" in text
     assert f"width 384 {found['L6 d384 T256 B8, 2 threads']['times_as_fast']:.2f} times" in text
+
+
+PAGE = " ".join((ROOT / "docs" / "concepts" / "transfer.md").read_text(encoding="utf-8").split())
+
+
+def test_the_table_of_transfer() -> None:
+    found = results("training_transfer")
+    for name, places in (
+        ("standard over width", 1),
+        ("mup over width", 2),
+        ("mup over depth", 2),
+        ("completep over depth", 2),
+    ):
+        one = found[name]
+        first, last = one["minima"][0]["loss"], one["minima"][-1]["loss"]
+        row = f"{one['drift']:+.2f} | {one['loss_gap_percent']:.{places}f} % | {first:.3f} to {last:.3f} |"
+        assert row in PAGE.replace("**", "")
+
+
+def test_transfer_over_the_density() -> None:
+    mup, supar = (results("training_sparsity")[name] for name in ("mup", "supar"))
+    assert (
+        f"by {mup['drift']:.2f} octaves at a sixteenth, and the dense model's costs {mup['loss_gap_percent']:.1f} %"
+        in PAGE
+    )
+    assert f"({supar['drift']:.2f}) and costs at most {supar['loss_gap_percent']:.1f} %" in PAGE
+    lower = 100 * (1 - mup["minima"][-1]["loss"] / supar["minima"][-1]["loss"])
+    assert f"ends {lower:.1f} % *lower*" in PAGE
+
+
+def test_decay_against_batch() -> None:
+    found = results("training_decay")
+    low, high = found["exponent_80"]
+    assert f"to the power {found['exponent_of_best_decay_in_batch']:.2f}" in PAGE
+    assert f"{low:.2f} to {high:.2f}" in PAGE
+    for row in found["rows"]:
+        means = {float(t): sum(v) / len(v) for t, v in row["losses"].items()}
+        best = min(means, key=lambda t: means[t])
+        near = [means[t] for t in (best / 2, best * 2) if t in means]
+        assert min(near) < 1.01 * means[best]  # a factor of two in decay
+
+
+def test_schedules() -> None:
+    best = {(r["tokens_per_param"], r["schedule"]): r["best"] for r in results("training_schedules")["rows"]}
+    gap = {key: 100 * (one["loss"] / best[key[0], "linear to zero"]["loss"] - 1) for key, one in best.items()}
+    assert f"WSD ends {-gap[20, 'WSD, 20 % decay']:.1f} % below linear-to-zero" in PAGE
+    assert f"cosine to a tenth {gap[20, 'cosine to 10 %']:.1f} % above it" in PAGE
+    assert f"{gap[80, 'cosine to 10 %']:.1f} % below cosine and {gap[80, 'WSD, 20 % decay']:.1f} % below WSD" in PAGE
+    assert all(one["edge"] for (ratio, _), one in best.items() if ratio == 80)
