@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from forescale.check._axes import AXES, check_counts, look_along
+from forescale.check._axes import Axis, called, check_counts, look_along
 from forescale.check._probes import BRANCHES, find_probes, reader_of
 from forescale.check._proxy import MakeModel, MakeRules, Proxy, rules_of, sequences_loss
-from forescale.check._slopes import FALL, LIMIT, CoordCheck, make_curve
+from forescale.check._slopes import FALL, LIMIT, CoordCheck, Curve, make_curve
 
 WEIGHT_DECAY = 0.1
 Progress = Callable[[str, int, int], None]
@@ -40,49 +40,51 @@ def check_coords(
     A coordinate check misses faults that `check_transfer` sees.
     """
     proxy = proxy or Proxy()
-    axis, sizes = look_along(widths, depths, densities)
+    axis = look_along(widths, depths, densities)
     check_counts(steps, seeds)
-    base = {"width": widths[0], "depth": depths[0]}
-    make_rules: MakeRules = rules_of(scheme, base, alpha, proxy.init_std)
+    make_rules: MakeRules = rules_of(scheme, axis.base_width, axis.base_depth, alpha, proxy.init_std)
     make: MakeModel = make_model or proxy.model
     data = list(batches) if batches is not None else _batches(proxy, steps)
-    measured: list[list[dict[str, float]]] = []  # of each size, a row a step, summed over seeds
+    measured: list[list[dict[str, float]]] = []  # of each size, a row a step, the mean over the seeds
     decays: list[dict[str, float]] = []
-    for done, at in enumerate(sizes):
+    for done, at in enumerate(axis.sizes):
         if progress is not None:
-            progress(f"{axis} {at:g}", done, len(sizes))
-        known: dict[str, Any] = {"width": widths[0], "depth": depths[0], "density": densities[0], axis: at}
-        size = (known["width"], known["depth"], known["density"])
+            progress(f"{axis.name} {at:g}", done, len(axis.sizes))
+        size = axis.at(at)
         rules = make_rules(*size)
         runs = [_run(rules, make(*size), data, learning_rate, steps, seed, optimizer) for seed in range(seeds)]
         measured.append(_mean([rows for rows, _ in runs]))
         decays.append(runs[0][1])
-    kinds = [k for k in measured[0][0] if axis != "depth" or k not in BRANCHES]
     return CoordCheck(
-        scheme=scheme if isinstance(scheme, str) else "your own rules",
-        axis=axis,
-        sizes=tuple(float(s) for s in sizes),
-        fixed={name: float(of[0]) for name, of in zip(AXES, (widths, depths, densities), strict=True) if name != axis},
+        scheme=called(scheme),
+        axis=axis.name,
+        sizes=axis.sizes,
+        fixed=axis.fixed,
         steps=steps,
         seeds=seeds,
         learning_rate=learning_rate,
-        curves=tuple(
-            make_curve(
-                kind,
-                sizes,
-                [[m[step][kind] for m in measured] for step in range(steps + 1)],
-                limit,
-                fall=FALL if kind == "logits" or (axis == "depth" and kind.startswith("residual")) else None,
-            )
-            for kind in kinds
-        ),
-        decays=tuple(
-            make_curve(f"decay of {role}", sizes, [[d[role] for d in decays]], limit)
-            for role in decays[0]
-            if axis != "depth" and all(role in d for d in decays)  # published rules for it differ over the depth
-        ),
+        curves=_curves(axis, measured, limit),
+        decays=_decay_curves(axis, decays, limit),
         limit=limit,
     )
+
+
+def _curves(axis: Axis, measured: Sequence[Sequence[dict[str, float]]], limit: float) -> tuple[Curve, ...]:
+    deep = axis.name == "depth"
+    made: list[Curve] = []
+    for kind in measured[0][0]:
+        if deep and kind in BRANCHES:
+            continue
+        values = [[rows[step][kind] for rows in measured] for step in range(len(measured[0]))]
+        falls = kind == "logits" or (deep and kind.startswith("residual"))
+        made.append(make_curve(kind, axis.sizes, values, limit, fall=FALL if falls else None))
+    return tuple(made)
+
+
+def _decay_curves(axis: Axis, decays: Sequence[dict[str, float]], limit: float) -> tuple[Curve, ...]:
+    """None over the depth, for published rules differ there."""
+    roles = [] if axis.name == "depth" else [role for role in decays[0] if all(role in d for d in decays)]
+    return tuple(make_curve(f"decay of {role}", axis.sizes, [[d[role] for d in decays]], limit) for role in roles)
 
 
 def _batches(proxy: Proxy, steps: int) -> list[Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from inspect import signature
 from typing import Any
@@ -98,7 +98,7 @@ MakeModel = Callable[[int, int, float], Any]
 MakeRules = Callable[[int, int, float], Any]
 
 
-def rules_of(scheme: Any, base: Mapping[str, Any], alpha: float | None, init_std: float | None) -> MakeRules:
+def rules_of(scheme: Any, base_width: int, base_depth: int, alpha: float | None, init_std: float | None) -> MakeRules:
     """For each size its rules: those of a scheme's name around the base, or what the caller's function gives."""
     if callable(scheme):
         return scheme
@@ -111,7 +111,7 @@ def rules_of(scheme: Any, base: Mapping[str, Any], alpha: float | None, init_std
         if scheme == "supar":
             options["density"] = density
         if scheme != "u-mup":  # which has initial values of its own
-            options["init_std"] = base["width"] ** -0.5 if init_std is None else init_std
-        return parametrization(scheme, base=Shape(width=base["width"], depth=base["depth"]), **options)
+            options["init_std"] = base_width**-0.5 if init_std is None else init_std
+        return parametrization(scheme, base=Shape(width=base_width, depth=base_depth), **options)
 
     return made

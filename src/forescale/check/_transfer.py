@@ -13,7 +13,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
-from forescale.check._axes import AXES, check_counts, look_along
+from forescale.check._axes import Axis, called, check_counts, look_along
 from forescale.check._identity import digest_of, name_of
 from forescale.check._proxy import MakeModel, Proxy, rules_of, sequences_loss
 from forescale.check._transfer_values import COST, TOLERANCE, Point, TransferCheck, find_minima
@@ -84,34 +84,36 @@ def check_transfer(
     made again. `workers` processes share the runs, one thread each.
     """
     proxy = proxy or Proxy()
-    axis, sizes = look_along(widths, depths, densities)
+    axis = look_along(widths, depths, densities)
     check_counts(proxy.steps, seeds)
     rates = _rates(learning_rates)
-    base = {"width": widths[0], "depth": depths[0]}
 
     def job(at: float, rate: float, seed: int) -> Job:
-        size: dict[str, Any] = {"width": widths[0], "depth": depths[0], "density": densities[0], axis: at}
+        width, depth, density = axis.at(at)
         return Job(
-            scheme=scheme, alpha=alpha, base=base, learning_rate=rate, seed=seed, size=at, proxy=proxy,
-            optimizer=optimizer, make_model=make_model, batches=batches, **size,
+            scheme=scheme, alpha=alpha, base={"width": axis.base_width, "depth": axis.base_depth}, width=width, depth=depth,
+            density=density, learning_rate=rate, seed=seed, size=at, proxy=proxy, optimizer=optimizer,
+            make_model=make_model, batches=batches,
         )  # fmt: skip
 
     store = _Store(folder)
-    points = _run_all([job(at, r, s) for at in sizes for r in rates for s in range(seeds)], store, workers, progress)
+    points = _run_all(
+        [job(at, r, s) for at in axis.sizes for r in rates for s in range(seeds)], store, workers, progress
+    )
     for _ in range(EXTENSIONS):
-        more = _beyond(points, sizes)
+        more = _beyond(points, axis)
         if not more:
             break
         points += _run_all([job(at, r, s) for at, r in more for s in range(seeds)], store, workers, progress)
     return TransferCheck(
-        scheme=scheme if isinstance(scheme, str) else "your own rules",
-        axis=axis,
-        fixed={name: float(of[0]) for name, of in zip(AXES, (widths, depths, densities), strict=True) if name != axis},
+        scheme=called(scheme),
+        axis=axis.name,
+        fixed=axis.fixed,
         steps=proxy.steps,
         tokens=proxy.steps * proxy.batch_sequences * proxy.seq_len,
         seeds=seeds,
         points=tuple(sorted(points, key=lambda p: (p.size, p.learning_rate, p.seed))),
-        minima=find_minima(points, [float(s) for s in sizes]),
+        minima=find_minima(points, axis.sizes),
         tolerance=tolerance,
         cost=cost,
     )
@@ -124,14 +126,14 @@ def _rates(given: Sequence[float]) -> list[float]:
     return rates
 
 
-def _beyond(points: Sequence[Point], sizes: Sequence[float]) -> list[tuple[float, float]]:
+def _beyond(points: Sequence[Point], axis: Axis) -> list[tuple[float, float]]:
     """Size and learning rate of the runs that would show a minimum now at an end of its grid."""
     wanted: list[tuple[float, float]] = []
-    for size, minimum in zip(sizes, find_minima(points, [float(s) for s in sizes]), strict=True):
+    for minimum in find_minima(points, axis.sizes):
         rates = sorted({p.learning_rate for p in points if p.size == minimum.size})
         if minimum.edge and math.isfinite(minimum.loss):
             low = minimum.learning_rate == rates[0]
-            wanted.append((size, rates[0] ** 2 / rates[1] if low else rates[-1] ** 2 / rates[-2]))
+            wanted.append((minimum.size, rates[0] ** 2 / rates[1] if low else rates[-1] ** 2 / rates[-2]))
     return wanted
 
 
@@ -186,7 +188,7 @@ def run(job: Job) -> Point:
     from forescale.optimizers import make_optimizer
     from forescale.schedules import by_name, factors
 
-    make_rules = rules_of(job.scheme, job.base, job.alpha, job.proxy.init_std)
+    make_rules = rules_of(job.scheme, job.base["width"], job.base["depth"], job.alpha, job.proxy.init_std)
     rules = make_rules(job.width, job.depth, job.density)
     model = (job.make_model or job.proxy.model)(job.width, job.depth, job.density)
     train, held_out = job.batches or _data(job.proxy)
