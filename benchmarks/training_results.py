@@ -18,7 +18,9 @@ from typing import Any
 
 from forescale.check import Proxy, TransferCheck, check_transfer
 from forescale.check._minimum import find_minimum
-from forescale.check._transfer import Job, _run_all, _Store
+from forescale.check._run import Job
+from forescale.check._store import Store
+from forescale.check._transfer import run_all
 from harness import DATA, REPOSITORY, write
 
 REFERENCE_RATE = 2.0**-7  # of the decay experiment, and whose decay all rates of the schedules have
@@ -178,8 +180,8 @@ def made(
         )
         for proxy, rate, seed in runs
     ]  # fmt: skip
-    store = _Store(CACHE / name)
-    _run_all(jobs, store, workers, progress)
+    store = Store(CACHE / name)
+    run_all(jobs, store, workers, progress)
     known = store.read()
     return {run: known[job.key].loss for run, job in zip(runs, jobs, strict=True)}
 

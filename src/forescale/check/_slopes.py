@@ -10,9 +10,8 @@ from typing import Any
 # Octaves of |x| an octave of the axis. What a scheme gets wrong by a power of the size moves activations by one or two powers
 # within ten steps; what is right moved by at most 0.1 at widths 64 to 512 and by 0.2 at depths 2 to 32.
 LIMIT = 0.25
-FALL = (
-    0.75  # where what is drawn falls with a size by 1/2, and training has not yet made up for it; a power too many is 1
-)
+# Where what is drawn falls with a size by 1/2, and training has not yet made up for it; a power too many is 1.
+FALL = 0.75
 NOISE = 0.5  # octaves of |x| over the whole range: what two seeds of a small model differ by
 
 

@@ -2,58 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import math
 import pickle
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict, dataclass, field, fields
-from functools import lru_cache
-from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
 from forescale.check._axes import Axis, called, check_counts, look_along
-from forescale.check._identity import digest_of, name_of
-from forescale.check._proxy import MakeModel, Proxy, rules_of, sequences_loss
+from forescale.check._proxy import MakeModel, Proxy
+from forescale.check._run import Job, run
+from forescale.check._store import Store
 from forescale.check._transfer_values import COST, TOLERANCE, Point, TransferCheck, find_minima
 from forescale.errors import ForescaleError
 
 Progress = Callable[[Point, int, int], None]
 EXTENSIONS = 3  # times that the grid grows by a rate where a minimum lies at its end
-
-
-@dataclass(frozen=True, kw_only=True)
-class Job:
-    """One training run to make."""
-
-    scheme: Any
-    alpha: float | None
-    base: dict[str, int]
-    width: int
-    depth: int
-    density: float
-    learning_rate: float
-    seed: int
-    size: float  # of the three, the one that the check looks along
-    proxy: Proxy
-    optimizer: str
-    reference_rate: float | None = (
-        None  # whose decay every learning rate has; None: each keeps the timescale with its own
-    )
-    make_model: MakeModel | None = field(default=None, compare=False)
-    batches: Any = field(default=None, compare=False)
-
-    @property
-    def key(self) -> str:
-        """What identifies the run in a folder of results."""
-        known = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("make_model", "batches")}
-        known["proxy"] = asdict(self.proxy)
-        if self.make_model is not None:
-            known["make_model"] = self.make_model
-        if self.batches is not None:
-            known["batches"] = digest_of(self.batches)
-        return blake2b(json.dumps(known, sort_keys=True, default=name_of).encode(), digest_size=12).hexdigest()
 
 
 def check_transfer(
@@ -96,15 +60,15 @@ def check_transfer(
             make_model=make_model, batches=batches,
         )  # fmt: skip
 
-    store = _Store(folder)
-    points = _run_all(
+    store = Store(folder)
+    points = run_all(
         [job(at, r, s) for at in axis.sizes for r in rates for s in range(seeds)], store, workers, progress
     )
     for _ in range(EXTENSIONS):
         more = _beyond(points, axis)
         if not more:
             break
-        points += _run_all([job(at, r, s) for at, r in more for s in range(seeds)], store, workers, progress)
+        points += run_all([job(at, r, s) for at, r in more for s in range(seeds)], store, workers, progress)
     return TransferCheck(
         scheme=called(scheme),
         axis=axis.name,
@@ -137,7 +101,8 @@ def _beyond(points: Sequence[Point], axis: Axis) -> list[tuple[float, float]]:
     return wanted
 
 
-def _run_all(jobs: Sequence[Job], store: _Store, workers: int, progress: Progress | None) -> list[Point]:
+def run_all(jobs: Sequence[Job], store: Store, workers: int, progress: Progress | None) -> list[Point]:
+    """The points of all jobs: those that the store has, and the others made now and stored."""
     known = store.read()
     found = [known[job.key] for job in jobs if job.key in known]
     missing = [job for job in jobs if job.key not in known]
@@ -179,90 +144,3 @@ def _one_thread() -> None:
     import torch
 
     torch.set_num_threads(1)
-
-
-def run(job: Job) -> Point:
-    """Train once; the loss is that of held-out text, infinite where the run diverged."""
-    import torch
-
-    from forescale.optimizers import make_optimizer
-    from forescale.schedules import by_name, factors
-
-    make_rules = rules_of(job.scheme, job.base["width"], job.base["depth"], job.alpha, job.proxy.init_std)
-    rules = make_rules(job.width, job.depth, job.density)
-    model = (job.make_model or job.proxy.model)(job.width, job.depth, job.density)
-    train, held_out = job.batches or _data(job.proxy)
-    rules.initialize_(model, job.seed)
-    decay = 1 / (job.proxy.timescale * job.proxy.steps * (job.reference_rate or job.learning_rate))
-    recipe = {"learning_rate": job.learning_rate, "weight_decay": decay, "beta2": job.proxy.beta2}
-    made = make_optimizer(job.optimizer, rules.param_groups(model, recipe, optimizer=job.optimizer))
-    schedule = by_name(job.proxy.schedule, warmup=job.proxy.warmup)
-    peaks = [group["lr"] for group in made.param_groups]
-    parameters = [p for group in made.param_groups for p in group["params"]]
-    for step, factor in enumerate(factors(schedule, job.proxy.steps)):
-        for group, peak in zip(made.param_groups, peaks, strict=True):
-            group["lr"] = peak * float(factor)
-        made.zero_grad()
-        loss = sequences_loss(model, train(step + job.seed * job.proxy.steps))
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
-        made.step()
-        if step % 10 == 0 and not math.isfinite(float(loss.detach())):
-            return _point(job, math.inf)
-    return _point(job, _held_out_loss(model, held_out))
-
-
-def _held_out_loss(model: Any, sequences: Any) -> float:
-    import torch
-
-    model.eval()
-    with torch.no_grad():
-        parts = [float(sequences_loss(model, part, objective=False)) for part in sequences.split(16)]
-    return sum(parts) / len(parts)
-
-
-def _point(job: Job, loss: float) -> Point:
-    lost = not math.isfinite(loss)
-    return Point(size=job.size, learning_rate=job.learning_rate, seed=job.seed, loss=math.inf if lost else loss)
-
-
-@lru_cache(maxsize=4)
-def _data(proxy: Proxy) -> tuple[Callable[[int], Any], Any]:
-    from forescale.train import Batches
-
-    corpus = proxy.corpus()
-    order = Batches(corpus.train, seq_len=proxy.seq_len)
-    held = Batches(corpus.held_out, seq_len=proxy.seq_len, shuffle=False)
-    count = min(proxy.evaluated, held.sequences)
-    return lambda step: order.at(step * proxy.batch_sequences, proxy.batch_sequences), held.at(0, count)
-
-
-class _Store:
-    """Finished runs, a JSON line each: a line cut short by a crash is not one."""
-
-    def __init__(self, folder: str | Path | None) -> None:
-        self.file = None if folder is None else Path(folder) / "points.jsonl"
-        if self.file is not None:
-            self.file.parent.mkdir(parents=True, exist_ok=True)
-
-    def read(self) -> dict[str, Point]:
-        """Key of a job -> its point."""
-        if self.file is None or not self.file.exists():
-            return {}
-        found: dict[str, Point] = {}
-        for line in self.file.read_text(encoding="utf-8").splitlines():
-            try:
-                row = json.loads(line)
-                loss = math.inf if row["loss"] is None else row["loss"]
-                found[row["key"]] = Point(**{k: row[k] for k in ("size", "learning_rate", "seed")}, loss=loss)
-            except (ValueError, KeyError):
-                continue
-        return found
-
-    def add(self, key: str, point: Point) -> None:
-        """Append one."""
-        if self.file is None:
-            return
-        row = {"key": key, **asdict(point), "loss": point.loss if math.isfinite(point.loss) else None}
-        with self.file.open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps(row) + "\n")
