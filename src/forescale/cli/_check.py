@@ -225,11 +225,12 @@ def _report(kind: str, found: CoordCheck | TransferCheck, folder: Path | None, *
         _print(found)
     if folder is None:
         return
+    from forescale.check import CoordCheck
     from forescale.cli._outputs import write
     from forescale.plots import coords_chart, picture_bytes, transfer_chart
 
     name = f"{kind}-{found.scheme}-{found.axis}"
-    drawn: Any = coords_chart(found) if kind == "coords" else transfer_chart(found)  # type: ignore[arg-type]
+    drawn: Any = coords_chart(found) if isinstance(found, CoordCheck) else transfer_chart(found)
     picture = folder / f"{name}.png"
     for path, content in ((picture, picture_bytes(drawn, picture)), (folder / f"{name}.json", document.encode())):
         print(f"forescale: {write(path, content)} {path}", file=sys.stderr)

@@ -350,7 +350,7 @@ def _peak(config: TrainConfig) -> float | None:
 
 def _train(config: TrainConfig, *, resume: bool, progress: bool) -> Result:
     try:
-        import torch  # noqa: F401  # pyright: ignore[reportUnusedImport]
+        import torch  # noqa: F401  # whether it is there  # pyright: ignore[reportUnusedImport]
     except ModuleNotFoundError:
         raise MissingExtraError("training needs torch: pip install 'forescale[train]'.") from None
     from forescale.train import train as run

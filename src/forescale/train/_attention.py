@@ -85,7 +85,7 @@ class Attention(nn.Module):
         """Queries, keys and values, (batch, length, heads, head_dim), normed and turned."""
         heads = qkv.view(*qkv.shape[:2], -1, self.head_dim)
         if self.qk_norm is None and turn is None:
-            return torch.split(heads, [self.heads, self.kv_heads, self.kv_heads], 2)  # type: ignore[return-value]
+            return torch.split(heads, [self.heads, self.kv_heads, self.kv_heads], 2)  # type: ignore[return-value]  # a tuple of three
         both, v = torch.split(heads, [self.heads + self.kv_heads, self.kv_heads], 2)
         if turn is not None and self.qk_norm is None:
             both = rotate(both, turn)

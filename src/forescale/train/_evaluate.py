@@ -9,16 +9,16 @@ import torch
 
 from forescale.errors import ForescaleError
 from forescale.train._batches import Batches
+from forescale.train._shards import TokenShards
 from forescale.train._step import Stepper, pieces
 
 
 class HeldOut:
     """The held-out sequences that a run is measured on: the first ones, at most `eval_tokens`, always the same."""
 
-    def __init__(self, tokens: object, stepper: Stepper) -> None:
+    def __init__(self, tokens: TokenShards, stepper: Stepper) -> None:
         config = stepper.config
-        shards: object = tokens
-        self.batches = Batches(shards, seq_len=config.seq_len, shuffle=False)  # type: ignore[arg-type]
+        self.batches = Batches(tokens, seq_len=config.seq_len, shuffle=False)
         limit = self.batches.sequences
         if config.eval_tokens is not None:
             limit = min(limit, max(1, config.eval_tokens // config.seq_len))

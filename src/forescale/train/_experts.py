@@ -129,7 +129,7 @@ def _grouped_linear(x: Tensor, weight: Tensor, bias: Tensor | None, counts: Tens
 
 def permute(x: Tensor, order: Tensor, back: Tensor) -> Tensor:
     """The rows of `x` in `order`, of which `back` is the inverse; no rows are added up in the backward pass."""
-    return _Permutation.apply(x, order, back)  # type: ignore[no-any-return]
+    return _Permutation.apply(x, order, back)  # type: ignore[no-any-return]  # torch leaves `apply` untyped
 
 
 class _Permutation(torch.autograd.Function):

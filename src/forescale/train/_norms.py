@@ -42,7 +42,7 @@ class RMSNorm(nn.Module):
 def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
     """RMSNorm over the last dimension by the fastest way there is where `x` lies."""
     if x.device.type == "cpu" and x.dtype == weight.dtype and not torch.compiler.is_compiling():
-        return _RMSNorm.apply(x, weight, eps)  # type: ignore[no-any-return]
+        return _RMSNorm.apply(x, weight, eps)  # type: ignore[no-any-return]  # torch leaves `apply` untyped
     if x.dtype == weight.dtype:
         return functional.rms_norm(x, weight.shape, weight, eps)
     return functional.rms_norm(x.to(weight.dtype), weight.shape, weight, eps).to(x.dtype)

@@ -30,7 +30,7 @@ def rotate(x: Tensor, turn: Tensor) -> Tensor:
     all that counts, are the same.
     """
     if turn.is_complex() and x.dtype == turn.real.dtype:
-        return _Rotation.apply(x, turn[:, : x.shape[2]])  # type: ignore[no-any-return]
+        return _Rotation.apply(x, turn[:, : x.shape[2]])  # type: ignore[no-any-return]  # torch leaves `apply` untyped
     cos, sin = (turn[:, :1].real, turn[:, :1].imag) if turn.is_complex() else turn
     first, second = x.chunk(2, -1)
     return torch.cat((first * cos - second * sin, second * cos + first * sin), -1).to(x.dtype)
