@@ -165,7 +165,7 @@ def exponent(rows: Sequence[dict[str, Any]], timescales: Sequence[float]) -> flo
 def non_vocabulary_params(width: int, depth: int) -> int:
     """Of the proxies' model."""
     model = Proxy().model(width, depth, 1.0)
-    return sum(part.params for part in model.shape.parts() if not part.vocabulary)
+    return model.shape.params
 
 
 def made(

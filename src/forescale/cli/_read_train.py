@@ -96,16 +96,11 @@ def read_model(options: Mapping[str, Any], vocab: int) -> tuple[Shape, int, str 
     if options["seq_len"] is not None:
         seq_len = whole(options["seq_len"], "--seq-len")
         return read_shape(options, vocab, seq_len), seq_len, None
-    params = count(read_shape(options, vocab, PROXY_SEQ_LEN))
+    params = read_shape(options, vocab, PROXY_SEQ_LEN).params
     small = params < PROXY_PARAMS
     seq_len = PROXY_SEQ_LEN if small else SEQ_LEN
     where = f"{'below' if small else 'from'} {humanize(PROXY_PARAMS)} parameters"
     return read_shape(options, vocab, seq_len), seq_len, f"sequences have {seq_len} tokens, the default {where}"
-
-
-def count(shape: Shape) -> int:
-    """Non-vocabulary parameters."""
-    return sum(part.params for part in shape.parts() if not part.vocabulary)
 
 
 def read_length(options: Mapping[str, Any], active: float, seq_len: int) -> tuple[float, float | None]:

@@ -250,8 +250,7 @@ def _plan(options: Mapping[str, Any]) -> PlannedRun:
     from forescale.workload import Workload
 
     shape, seq_len, note = reading.read_model(options, reading.vocabulary(options["tokenizer"]))
-    active = sum(part.active_params for part in shape.parts() if not part.vocabulary)
-    length, batch = reading.read_length(options, active, seq_len)
+    length, batch = reading.read_length(options, shape.active_params, seq_len)
     workload = Workload.from_shape(shape, tokens=length, seq_len=seq_len)
     decay = reading.read_number(options["weight_decay"], "--weight-decay")
     request = Request(

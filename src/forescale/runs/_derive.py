@@ -121,8 +121,7 @@ def _count(values: Mapping[str, Any]) -> tuple[float, float] | str:
         shape = parse_config({key: _parsed(value) for key, value in values.items() if value is not None}).shape
     except ForescaleError as error:
         return str(error)
-    parts = [part for part in shape.parts() if not part.vocabulary]
-    return float(sum(part.params for part in parts)), float(sum(part.active_params for part in parts))
+    return float(shape.params), float(shape.active_params)
 
 
 def _parsed(value: Any) -> Any:

@@ -111,12 +111,12 @@ class TrainConfig:
     @property
     def params(self) -> int:
         """Non-vocabulary parameters, those of all experts included."""
-        return sum(part.params for part in self.shape.parts() if not part.vocabulary)
+        return self.shape.params
 
     @property
     def active_params(self) -> int:
         """Non-vocabulary parameters that one token uses."""
-        return sum(part.active_params for part in self.shape.parts() if not part.vocabulary)
+        return self.shape.active_params
 
     @property
     def flops_per_token(self) -> int:

@@ -82,7 +82,7 @@ def _check(params: float, seq_len: int, *sizes: int | None) -> None:
 def _too_far(params: float, best: Shape | None, *sizes: int | None) -> str:
     given = [f"{n} {s}" for n, s in zip(("depth", "width", "heads", "kv_heads"), sizes, strict=True) if s is not None]
     asked = f"a shape of {humanize(params)} non-vocabulary parameters" + (f" with {', '.join(given)}" if given else "")
-    found = f"the nearest has {humanize(_count(best))}" if best else "no width is a whole number of heads"
+    found = f"the nearest has {humanize(best.params)}" if best else "no width is a whole number of heads"
     return f"{asked} is out of reach within {TOLERANCE:.0%}; {found}: change params or {' or '.join(given) or 'heads'}."
 
 
@@ -133,17 +133,13 @@ class _Family:
 
     def error(self, shape: Shape) -> float:
         """The natural logarithm of the size that it has over the size that is asked."""
-        return math.log(_count(shape) / self.params)
+        return math.log(shape.params / self.params)
 
     def badness(self, shape: Shape) -> float:
         """A missed size weighs ten times as much as a missed proportion."""
         hidden = (shape.ffn_width or 0) / self.used
         proportions = (shape.width / shape.layers / self.ratio, hidden / self.hidden(shape.width))
         return 10 * abs(self.error(shape)) + sum(abs(math.log(p)) for p in proportions)
-
-
-def _count(shape: Shape) -> int:
-    return sum(part.params for part in shape.parts() if not part.vocabulary)
 
 
 def _by_size(table: tuple[tuple[float, Number], ...], params: float) -> Number:
@@ -188,7 +184,7 @@ def _depths(family: _Family, width: int, heads: int) -> Iterator[int]:
     """The two depths around the one that has the size wanted, with the FFN as wide as wanted."""
     first = 1 + (family.experts.dense_layers if family.experts else 0)
     hidden = max(1, round(family.hidden(width)))
-    less, more = (_count(family.make(width, first + extra, heads, hidden)) for extra in (0, 1))
+    less, more = (family.make(width, first + extra, heads, hidden).params for extra in (0, 1))
     depth = first + math.floor((family.params - less) / (more - less))
     yield from {max(first, depth), max(first, depth + 1)}
 
@@ -196,6 +192,6 @@ def _depths(family: _Family, width: int, heads: int) -> Iterator[int]:
 def _hidden(family: _Family, width: int, depth: int, heads: int, most: float) -> int:
     """The hidden width that has the size wanted, at most `most` times more or less than usual, as a multiple."""
     multiple, wanted = family.multiple(), family.hidden(width)
-    less, more = (_count(family.make(width, depth, heads, hidden)) for hidden in (1, 2))
+    less, more = (family.make(width, depth, heads, hidden).params for hidden in (1, 2))
     exact = 1 + (family.params - less) / (more - less)
     return max(1, round(min(max(exact, wanted / most), wanted * most) / multiple)) * multiple

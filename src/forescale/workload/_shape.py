@@ -158,6 +158,16 @@ class Shape:
             )
 
     @property
+    def params(self) -> int:
+        """Non-vocabulary parameters, those of all experts included."""
+        return sum(part.params for part in self.parts() if not part.vocabulary)
+
+    @property
+    def active_params(self) -> int:
+        """Non-vocabulary parameters that one token uses."""
+        return sum(part.active_params for part in self.parts() if not part.vocabulary)
+
+    @property
     def attention_width(self) -> int:
         """Query heads times the size of one query head: the T² FLOPs of attention grow with it."""
         self._check_stated("heads")

@@ -79,11 +79,10 @@ class Workload:
     @classmethod
     def from_shape(cls, shape: Shape, *, tokens: float, seq_len: int, source: str = "shape") -> Workload:
         """Count the parameters of `shape` exactly (see `Shape.parts`)."""
-        parts = shape.parts()
         return cls(
-            params=sum(p.params for p in parts if not p.vocabulary),
-            active_params=sum(p.active_params for p in parts if not p.vocabulary),
-            vocab_params=sum(p.params for p in parts if p.vocabulary),
+            params=shape.params,
+            active_params=shape.active_params,
+            vocab_params=sum(p.params for p in shape.parts() if p.vocabulary),
             head_params=shape.vocab * shape.width,
             tokens=tokens,
             seq_len=seq_len,
