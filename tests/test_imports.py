@@ -25,6 +25,7 @@ FLOORS = (
     {"plan"},
     {"train"},
     {"check"},
+    {"sweep"},
     {"plots"},
     {"report"},
     {"cli"},

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from forescale import schedules as schedules
+    from forescale import sweep as sweep
     from forescale.errors import ForescaleError as ForescaleError
     from forescale.fit import fit_law as fit_law
     from forescale.fit import score as score
@@ -65,7 +66,7 @@ _HOMES = {
 }
 
 # Modules that are used by their own name, as in `forescale.schedules.cosine()`; loaded as lazily.
-_MODULES = ("schedules",)
+_MODULES = ("schedules", "sweep")
 
 __all__ = [
     "Cluster",
