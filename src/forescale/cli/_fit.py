@@ -161,7 +161,7 @@ def fit(
             keep_unfinished=keep_unfinished,
         )
     else:
-        from forescale.cli._runs import read as read_table
+        from forescale.cli._own_runs import read as read_table
 
         table = read_table(runs, columns, set, seq_len=seq_len, keep_unfinished=keep_unfinished)
         if mode == "surface":

@@ -35,7 +35,7 @@ def fit_isoflop(
     seed: int,
 ) -> None:
     """Fit the budgets of an iso-FLOP set, print their optima, draw them and save the law behind them."""
-    from forescale.cli._runs import read
+    from forescale.cli._own_runs import read
     from forescale.fit.loss import fit_isoflops
     from forescale.laws import save_law
 

@@ -29,7 +29,7 @@ def fit_loss(
 ) -> None:
     """Fit the loss law `family` to the runs, print its constants with intervals, save the law to `out`, a page to `report`."""
     from forescale.cli._outputs import write_report
-    from forescale.cli._runs import read
+    from forescale.cli._own_runs import read
     from forescale.fit.loss import fit_loss_law
     from forescale.laws import save_law
 

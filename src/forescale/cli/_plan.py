@@ -120,7 +120,7 @@ def plan(
     picture
         Also draw the choice and its rivals on the landscape of loss: a .png, .svg or .pdf file.
     """
-    from forescale.cli._runs import read_own
+    from forescale.cli._own_runs import read_own
     from forescale.plan import make_plan
 
     quantities = read_quantities(locals())

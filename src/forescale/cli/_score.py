@@ -69,7 +69,7 @@ def score(
         Also draw every law's gap in every cell: a .png, .svg or .pdf file.
     """
     use_one_thread()
-    from forescale.cli._runs import read
+    from forescale.cli._own_runs import read
 
     if surface is not None:
         _refuse_with_surface(law, picture)

@@ -60,7 +60,7 @@ def suggest(
     json
         Print JSON (schema_version 1).
     """
-    from forescale.cli._runs import read_own
+    from forescale.cli._own_runs import read_own
     from forescale.cli._threads import use_one_thread
 
     use_one_thread()

@@ -243,7 +243,7 @@ def train(
 
 def _plan(options: Mapping[str, Any]) -> PlannedRun:
     from forescale.cli import _read_train as reading
-    from forescale.cli._runs import read_own
+    from forescale.cli._own_runs import read_own
     from forescale.plan import Request
     from forescale.plan._request import SCHEDULES
     from forescale.train import plan_run
