@@ -34,6 +34,10 @@ class Embedding(nn.Module):
         """(...) whole numbers to (..., width)."""
         return functional.embedding(tokens, self.weight)
 
+    def added_to(self, x: Tensor) -> Tensor:
+        """`x` (batch, length, width) plus the first `length` vectors."""
+        return x + self.weight[: x.shape[1]]
+
 
 class Block(nn.Module):
     """Attention and FFN, each after a norm and added to the residual stream."""
@@ -83,12 +87,13 @@ class Decoder(nn.Module):
 
         Logits are in float32, or in float64 if the model is.
         """
-        x, balance = self._hidden(tokens)
+        x, balance = self.hidden(tokens)
         weight = self.embedding.weight if self.head is None else self.head.weight
         logits = at_least_float32(functional.linear(x, weight))
         return logits if targets is None else self._losses(logits, targets, balance)
 
-    def _hidden(self, tokens: Tensor) -> tuple[Tensor, list[Tensor]]:
+    def hidden(self, tokens: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """What the logits are made of, (batch, length, width), and the balance losses of mixtures of experts."""
         length = tokens.shape[1]
         if length > self.seq_len:
             raise ForescaleError(
@@ -97,7 +102,7 @@ class Decoder(nn.Module):
             )
         x = self.embedding(tokens)
         if self.positions is not None:
-            x = x + self.positions.weight[:length]
+            x = self.positions.added_to(x)
         tables = self.tables(length)
         balance: list[Tensor] = []
         for block in self.blocks:
