@@ -140,7 +140,13 @@ def _whole(value: Any, world: World) -> Any:
     gathered: Any = value
     if hasattr(gathered, "full_tensor"):
         gathered = gathered.full_tensor()
-    return gathered.detach().cpu() if world.main else None
+    return _alone(gathered.detach().cpu()) if world.main else None
+
+
+def _alone(tensor: Tensor) -> Tensor:
+    """A tensor without the rest of the memory that it is a part of, all of which torch.save would write."""
+    whole = tensor.numel() * tensor.element_size() == tensor.untyped_storage().nbytes()
+    return tensor if whole else tensor.clone()
 
 
 def _optimizer_state(parameters: Sequence[Any], saved: Mapping[str, Any]) -> dict[str, Any]:
