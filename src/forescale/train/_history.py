@@ -17,14 +17,14 @@ class History:
         self.losses: list[float] = []
         self.norms: list[float] = []
         self.held_out: dict[int, float] = {}  # steps taken -> loss
-        self._pending: list[tuple[Tensor, Tensor]] = []
+        self._pending: list[tuple[Tensor | float, Tensor | float]] = []
 
     @property
     def due(self) -> bool:
         """Whether it is time to fetch."""
         return len(self._pending) >= self.every
 
-    def add(self, loss: Tensor, norm: Tensor) -> None:
+    def add(self, loss: Tensor | float, norm: Tensor | float) -> None:
         """Take note of a step without waiting for its numbers."""
         self._pending.append((loss, norm))
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,6 +12,7 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from forescale.train._batches import Batches
+from forescale.train._clock import Clock
 from forescale.train._config import TrainConfig
 from forescale.train._corpus import Corpus, open_corpus
 from forescale.train._distributed import World, joined
@@ -26,6 +26,7 @@ from forescale.train._progress import Progress
 from forescale.train._result import Result
 from forescale.train._step import Stepper, precision_of
 
+Number = Tensor | float
 SAVE_EVERY = 300.0  # seconds between checkpoints, where the config states no steps
 
 
@@ -33,8 +34,8 @@ class Step(NamedTuple):
     """What a caller sees after each step."""
 
     step: int  # steps taken, this one included
-    loss: Tensor | float  # nats per token before the step's update; a tensor where fetching it would wait
-    grad_norm: Tensor | float  # before clipping
+    loss: Number  # nats per token before the step's update; a tensor where fetching it would wait
+    grad_norm: Number  # before clipping
     learning_rate: float
     model: Any
 
@@ -52,7 +53,8 @@ def train(
 ) -> Result:
     """Train as the config says and measure the held-out loss; files are written where the config has an `out` folder.
 
-    `corpus` None opens `config.data`. `on_step` is called after every step; if it returns True, the run ends there.
+    `corpus` None opens `config.data`. `on_step` is called after every step; if it returns True, the run ends there (of
+    several processes one is enough, and all end at the next step that `log_every` divides).
     `resume` goes on from the newest checkpoint in `out`, to the same bits as a run that was never stopped (on the same
     device, threads and processes); without one it starts anew. Under torchrun the processes share the run.
 
@@ -91,9 +93,21 @@ def _open(config: TrainConfig, world: World) -> Corpus:
 
 
 class Session:
-    """One process's part of a run, from its first step or a checkpoint to its end."""
+    """One process's part of a run, from its first step or a checkpoint to its end.
 
-    def __init__(self, config: TrainConfig, world: World, corpus: Any, *, resume: bool, progress: bool) -> None:
+    `run` takes all steps; a caller that takes them itself tells of each by `took`, and then asks for the `end`.
+    """
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        world: World,
+        corpus: Any,
+        *,
+        resume: bool,
+        progress: bool = False,
+        clock: Clock | None = None,
+    ) -> None:
         self.config, self.world, self.corpus = config, world, corpus
         corpus.check_vocab(config.shape.vocab)
         check_held_out(len(corpus.held_out), config.seq_len)
@@ -107,34 +121,41 @@ class Session:
             *_passes(config, len(corpus.train)),
         ]
         self.keeper = Keeper(config, self.stepper, corpus.describe(), resume=resume) if config.out else None
-        self.start, self.seconds = (self.keeper.step, self.keeper.seconds) if self.keeper else (0, 0.0)
+        self.clock = clock or Clock()
+        self.start, self.clock.seconds = (self.keeper.step, self.keeper.seconds) if self.keeper else (0, 0.0)
+        self.taken, self._bad = self.start, None  # steps, and the first one that was not finite
         self.history = History(self.start, 1 if self.stepper.on_cpu else config.log_every)
         self.progress = self._make_progress() if progress and world.main else None
-        self._began, self._saved = 0.0, time.monotonic()
+        self._saved = time.monotonic()
 
     def run(self, on_step: OnStep | None = None) -> Result:
         """Take the steps that are left."""
-        config, stepper, history = self.config, self.stepper, self.history
-        taken, bad = self.start, None
         with interruptible(self.keeper is not None) as interrupt:
-            self._began = time.perf_counter()
-            while taken < config.steps:
-                history.add(*(numbers := stepper.step(taken)))
-                taken += 1
-                if history.due or self._due(taken):
-                    if (bad := history.fetch()) is not None:
-                        break
-                    self._upkeep(taken)
-                if on_step is not None and on_step(self._seen(taken, *numbers)) is True:
-                    bad = history.fetch()
+            self.clock.start()
+            while self.taken < self.config.steps:
+                if self.took(*self.stepper.step(self.taken), on_step):
                     break
-                if self._interrupted(interrupt, taken):
-                    bad = self._stop(interrupt, taken)
+                if self._interrupted(interrupt, self.taken):
+                    self.stop(interrupt)
                     break
-            self._pause_clock()
+            self.clock.stop()
             if self.progress is not None:
-                self.progress.show(taken, history.losses, self.seconds)
-            return self._end(taken, bad)
+                self.progress.show(self.taken, self.history.losses, self.clock.seconds)
+            return self.end()
+
+    def took(self, loss: Number, norm: Number, on_step: OnStep | None = None) -> bool:
+        """Take note of one more step and do what follows it; whether the run diverged or `on_step` ends it there."""
+        self.history.add(loss, norm)
+        self.taken += 1
+        if self.history.due or self._due(self.taken):
+            if (bad := self.history.fetch()) is not None:
+                self._bad = bad
+                return True
+            self._upkeep(self.taken)
+        if on_step is not None and on_step(self._seen(self.taken, loss, norm)) is True:
+            self._bad = self.history.fetch()
+            return True
+        return False
 
     def _due(self, taken: int) -> bool:
         """Whether something is to be done after this step that needs its numbers."""
@@ -154,16 +175,16 @@ class Session:
     def _upkeep(self, taken: int) -> None:
         config, last = self.config, taken == self.config.steps
         if config.eval_every and taken % config.eval_every == 0 and not last:
-            with self._paused():
+            with self.clock.paused():
                 self._evaluate(taken)
         if self.keeper is not None and not last:
             if self._saves(taken):
-                with self._paused():
+                with self.clock.paused():
                     self._save(taken)
             elif taken - self.keeper.written >= config.log_every:
                 self.keeper.write(self.history, taken)
         if self.progress is not None and self.progress.due:
-            self.progress.show(taken, self.history.losses, self.seconds + time.perf_counter() - self._began)
+            self.progress.show(taken, self.history.losses, self.clock.now())
 
     def _evaluate(self, taken: int) -> float:
         loss = self.history.held_out[taken] = self.held_out.loss()
@@ -172,10 +193,17 @@ class Session:
     def _save(self, taken: int) -> None:
         assert self.keeper is not None
         known = len(self.keeper.notes)
-        self.keeper.save(self.history, taken, self.seconds)
+        self.keeper.save(self.history, taken, self.clock.seconds)
         for note in self.keeper.notes[known:]:
             self._say(note)
         self._saved = time.monotonic()
+
+    def _ended(self, asked: bool, taken: int) -> bool:
+        """As `_interrupted`: one process's callback may have asked a step before another's."""
+        self._asked = self._asked or asked
+        if self.world.size == 1:
+            return asked
+        return taken % self.config.log_every == 0 and self.world.agree(self._asked)
 
     def _interrupted(self, interrupt: Interrupt, taken: int) -> bool:
         """Processes agree on it now and then, for each may have heard it after another step."""
@@ -183,26 +211,28 @@ class Session:
             return interrupt.asked
         return taken % self.config.log_every == 0 and self.world.agree(interrupt.asked)
 
-    def _stop(self, interrupt: Interrupt, taken: int) -> int:
-        """Save and raise; only the step returns that turns out to have diverged, which is no state to save."""
+    def stop(self, interrupt: Interrupt) -> None:
+        """Save and raise; it returns only where a step turns out to have diverged, which is no state to save."""
         assert self.keeper is not None
-        if (bad := self.history.fetch()) is not None:
-            return bad
-        self._pause_clock()
-        self._save(taken)
+        self._bad = self.history.fetch()
+        if self._bad is not None:
+            return
+        self.clock.stop()
+        self._save(self.taken)
         step = self.keeper.last_checkpoint()
         raise RunInterruptedError(
-            f"interrupted after step {taken} of {self.config.steps}; the checkpoint of step {step} is in "
+            f"interrupted after step {self.taken} of {self.config.steps}; the checkpoint of step {step} is in "
             f"{self.config.out}: go on with the same command and --resume.",
             interrupt.number or 2,
         )
 
-    def _seen(self, taken: int, loss: Tensor, norm: Tensor) -> Step:
+    def _seen(self, taken: int, loss: Number, norm: Number) -> Step:
         values = (float(loss), float(norm)) if self.stepper.on_cpu else (loss, norm)
         return Step(taken, *values, self.stepper.learning_rate(taken - 1), self.stepper.bare)
 
-    def _end(self, taken: int, diverged_at: int | None) -> Result:
-        loss = math.inf
+    def end(self) -> Result:
+        """Measure the held-out loss and write what there is to write."""
+        taken, diverged_at, loss = self.taken, self._bad, math.inf
         if diverged_at is None:
             loss = self._evaluate(taken)
             if not math.isfinite(loss):
@@ -225,7 +255,7 @@ class Session:
             loss=loss,
             train_loss=math.inf if diverged_at else mean_of_last(losses),
             steps=diverged_at or taken,
-            seconds=self.seconds,
+            seconds=self.clock.seconds,
             diverged_at=diverged_at,
             bits_per_byte=loss / math.log(2) / rate if rate else None,
             held_out_tokens=self.held_out.tokens,
@@ -238,16 +268,6 @@ class Session:
             corpus=facts,
             notes=(*self.notes, *(self.keeper.notes if self.keeper else ())),
         )
-
-    @contextmanager
-    def _paused(self) -> Generator[None]:
-        """Time that is not training's."""
-        self._pause_clock()
-        yield
-        self._began = time.perf_counter()
-
-    def _pause_clock(self) -> None:
-        self.seconds += time.perf_counter() - self._began
 
     def _make_progress(self) -> Progress:
         config, stepper = self.config, self.stepper

@@ -62,16 +62,19 @@ class Stepper:
 
     def step(self, index: int) -> tuple[Tensor, Tensor]:
         """Take step `index`: the loss before it (nats per token, over all processes) and the gradient's norm."""
-        factor = factor_at(self.schedule, index, self.config.steps)
-        optimizer = self.optimizer
-        for group, rate in zip(optimizer.param_groups, self.rates, strict=True):
-            group["lr"] = rate * factor
+        self.set_rates(index)
         loss = self._gradients(index * self.config.batch_sequences)
         norm = self._clip()
-        optimizer.step()
+        self.optimizer.step()
         for parameter in self.parameters:
             parameter.grad = None
         return loss, norm
+
+    def set_rates(self, index: int) -> None:
+        """Give the optimizer's groups their rates at step `index`."""
+        factor = factor_at(self.schedule, index, self.config.steps)
+        for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
+            group["lr"] = rate * factor
 
     def autocast(self) -> Any:
         """The context that the forward pass runs in."""
