@@ -27,6 +27,8 @@ SMALLER = tuple(2.0**-k for k in range(1, 9))  # params of a proxy, as shares of
 TOKENS_PER_PARAM = (10.0, 20.0, 40.0, 80.0)  # and the target's own
 LEAST_PARAMS = 1e6
 LEAST_STEPS = 200  # of a proxy, at its largest batch
+MOST_LOG_RATE = 0.0  # a peak of 1: AdamW then moves a weight by its own size in a step or two
+LEAST_RUNS = 3  # of a pattern, that a valley shows at all
 DRIFT = 0.15  # octaves (sd) that laws bend for every factor of ten between proxy and target, in params and in tokens
 # (octaves of rate off the best one of the batch, octaves of batch), in units of the spacing
 PATTERNS: Mapping[str, tuple[tuple[float, float], ...]] = {
@@ -60,9 +62,17 @@ class Proxy:
     compute: float
 
 
-def proxies(belief: Belief, target: Workload, budget: float, seq_len: int) -> Iterator[Proxy]:
+def proxies(
+    belief: Belief,
+    target: Workload,
+    budget: float,
+    seq_len: int,
+    *,
+    least_params: float = LEAST_PARAMS,
+    least_steps: int = LEAST_STEPS,
+) -> Iterator[Proxy]:
     """Every cell that could be run within the budget (FLOPs), with what it would say."""
-    for params in sizes(target):
+    for params in sizes(target, least_params):
         for ratio in sorted({*TOKENS_PER_PARAM, target.tokens_per_param}):
             active = params * target.active / target.params
             proxy = replace(
@@ -75,32 +85,35 @@ def proxies(belief: Belief, target: Workload, budget: float, seq_len: int) -> It
                 source="a proxy",
             )
             if proxy.tokens <= target.tokens:
-                yield from _patterns(belief, proxy, target, budget, seq_len)
+                for found in _patterns(belief, proxy, target, seq_len):
+                    largest = max(run.batch_tokens for run in found.runs)
+                    if found.compute <= budget and least_steps * largest <= proxy.tokens:
+                        yield found
 
 
-def sizes(target: Workload) -> list[float]:
+def sizes(target: Workload, least_params: float = LEAST_PARAMS) -> list[float]:
     """Parameters of proxies, largest first."""
-    return [float(f"{s * target.params:.2g}") for s in SMALLER if s * target.params >= LEAST_PARAMS]
+    return [float(f"{s * target.params:.2g}") for s in SMALLER if s * target.params >= least_params]
 
 
-def _patterns(belief: Belief, proxy: Workload, target: Workload, budget: float, seq_len: int) -> Iterator[Proxy]:
+def _patterns(belief: Belief, proxy: Workload, target: Workload, seq_len: int) -> Iterator[Proxy]:
     import numpy as np
 
     mean, covariance = optimum_of(belief, proxy)
     landscape = landscape_of(proxy.is_moe)
     spacing = _spacing(landscape, covariance)
     for name, pattern in PATTERNS.items():
-        compute = len(pattern) * proxy.compute
         points = mean + np.array([_placed(u, v, spacing, landscape) for u, v in pattern]) * OCTAVE
         points[:, 1] = np.log(np.maximum(np.round(np.exp(points[:, 1]) / seq_len), 1.0) * seq_len)
-        if compute > budget or LEAST_STEPS * math.exp(points[:, 1].max()) > proxy.tokens:
+        points = points[points[:, 0] < MOST_LOG_RATE]
+        if len(points) < LEAST_RUNS:
             continue
         on_optimum = _information(points, mean, covariance, landscape)
         yield Proxy(
             pattern=name,
             runs=tuple(_run(proxy, *point) for point in np.exp(points).tolist()),
             says=_on_coefficients(on_optimum, proxy, target),
-            compute=compute,
+            compute=len(points) * proxy.compute,
         )
 
 

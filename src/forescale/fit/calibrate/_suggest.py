@@ -14,7 +14,15 @@ from forescale.errors import ForescaleError
 from forescale.fit.calibrate._belief import Belief
 from forescale.fit.calibrate._calibrate import calibrate, foresight
 from forescale.fit.calibrate._calibrated import Foresight
-from forescale.fit.calibrate._proxies import DRIFT, Proxy, SuggestedRun, proxies, sizes
+from forescale.fit.calibrate._proxies import (
+    DRIFT,
+    LEAST_PARAMS,
+    LEAST_STEPS,
+    Proxy,
+    SuggestedRun,
+    proxies,
+    sizes,
+)
 from forescale.quantities import humanize, positive
 from forescale.workload import Workload
 
@@ -93,19 +101,33 @@ class Suggestion:
         }
 
 
-def suggest(target: Workload, budget: float, *, runs: Runs | None = None, seq_len: int = 2048) -> Suggestion:
+def suggest(
+    target: Workload,
+    budget: float,
+    *,
+    runs: Runs | None = None,
+    seq_len: int = 2048,
+    least_params: float = LEAST_PARAMS,
+    least_steps: int = LEAST_STEPS,
+) -> Suggestion:
     """The runs that lower the target's expected loss gap most for `budget` FLOPs, given the prior and `runs` so far.
 
-    Proxies have at most half of the target's parameters; batches are whole sequences of `seq_len` tokens.
-    Raises `ForescaleError` where the budget buys no run that helps.
+    Proxies have at most half of the target's parameters and at least `least_params`, and take at least `least_steps` steps;
+    batches are whole sequences of `seq_len` tokens. Raises `ForescaleError` where the budget buys no run that helps.
     """
     positive(budget, "budget")
+    smallest = sizes(target, least_params)
+    if not smallest:
+        raise ForescaleError(
+            f"a proxy has at most half of the target's parameters and at least {humanize(least_params)}; the target has "
+            f"{humanize(target.params)}: it is as cheap as a proxy, so sweep it itself."
+        )
     belief = calibrate(runs, target=target, scored=False).belief
-    within = list(proxies(belief, target, budget, seq_len))
+    within = list(proxies(belief, target, budget, seq_len, least_params=least_params, least_steps=least_steps))
     if not within:
         raise ForescaleError(
             f"a budget of {budget:.3g} FLOPs buys no sweep for this target: the smallest, three runs of "
-            f"{humanize(sizes(target)[-1])} parameters, takes more; raise --budget."
+            f"{humanize(smallest[-1])} parameters, takes more; raise --budget."
         )
     rated = [_greedy(belief, target, within, budget, rate) for rate in (_per_flop, _whole)]
     chosen, after = min(rated, key=lambda found: found[1].loss_gap)
