@@ -14,6 +14,7 @@ from forescale.sweep._job import Job, Outcome, State, config_of
 RESULT = "result.json"  # of a run, in its folder; a runs-table row, and its `state`
 STOP = "stop"  # a file that asks the run in the folder to end; its text says why
 LOOK_EVERY = 0.5  # seconds between looks for it
+HELD = 120.0  # seconds that a run waits for the process that holds its folder
 STATES: Mapping[str, State] = {"finished": "done", "stopped": "stopped", "diverged": "diverged", "failed": "failed"}
 
 
@@ -38,6 +39,12 @@ def outcome_of(folder: Path) -> Outcome | None:
         row: dict[str, Any] = json.loads((folder / RESULT).read_text("utf-8"))
     except (OSError, ValueError):
         return None
+    if row.get("state") == "stopped" and not (folder / STOP).exists():
+        return None  # its time was up, or the request was taken back
+    return _outcome(row, folder)
+
+
+def _outcome(row: Mapping[str, Any], folder: Path) -> Outcome:
     state = STATES.get(str(row.get("state")), "failed")
     loss = row.get("loss")
     problem = str(row.get("problem") or (_why_stopped(folder) if state == "stopped" else ""))
@@ -64,30 +71,44 @@ class Watch:
     def __init__(self, folder: Path, time_limit: float | None) -> None:
         self.file, self.limit = folder / STOP, time_limit
         self.began = self._looked = time.monotonic()
-        self.late = False
 
     def __call__(self, _step: object) -> bool:
         now = time.monotonic()
         if self.limit is not None and now - self.began > self.limit:
-            self.late = True
-        elif now - self._looked >= LOOK_EVERY:
-            self._looked = now
-            return self.file.exists()
-        return self.late
+            return True
+        if now - self._looked < LOOK_EVERY:
+            return False
+        self._looked = now
+        return self.file.exists()
 
 
 def _train(job: Job, folder: Path) -> Outcome:
     from forescale.errors import ForescaleError
-    from forescale.train import train
+    from forescale.train._folder import FolderHeldError
 
     try:
-        watch = Watch(folder, job.time_limit)
-        result = train(config_of(job, out=str(folder)), resume=True, on_step=watch)
+        row = _patiently(job, folder)
+    except FolderHeldError as error:
+        return Outcome(state="lost", problem=str(error))
     except ForescaleError as error:
         return Outcome(state="failed", problem=str(error))
-    found = outcome_of(folder)
-    if watch.late:
+    if row["state"] == "stopped" and not (folder / STOP).exists():
         (folder / RESULT).unlink(missing_ok=True)  # it has a checkpoint: `retry` with more time goes on from there
-        return Outcome(state="failed", row=result.to_json(), problem=f"it took longer than its {job.time_limit:g} s")
-    assert found is not None
-    return found
+        return Outcome(state="failed", row=row, problem=f"it took longer than its {job.time_limit:g} s")
+    return _outcome(row, folder)  # not from the file, which one process of several writes
+
+
+def _patiently(job: Job, folder: Path) -> dict[str, Any]:
+    """The run's row. A process that was told to end may hold the folder still, and write its last checkpoint."""
+    from forescale.train import train
+    from forescale.train._folder import FolderHeldError
+
+    until = time.monotonic() + HELD
+    while True:
+        try:
+            watch = Watch(folder, job.time_limit)
+            return train(config_of(job, out=str(folder)), resume=True, on_step=watch).to_json()
+        except FolderHeldError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(LOOK_EVERY)

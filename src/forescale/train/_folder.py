@@ -18,6 +18,10 @@ OWN = (LOCK, f"{CONFIG}.partial")  # what a process that was killed at once leav
 MOST = 6  # differences that a message lists
 
 
+class FolderHeldError(ForescaleError):
+    """Another process trains in the folder, or has not let go of it yet."""
+
+
 def read_config(folder: Path) -> dict[str, Any] | None:
     """What a run wrote when it started: its config and its data; None where no run has."""
     try:
@@ -93,7 +97,7 @@ def lock(folder: Path) -> IO[str]:
         pass  # no such locks on this system
     except BlockingIOError:
         file.close()
-        raise ForescaleError(f"another process is training in {folder}: wait for it or name another --out.") from None
+        raise FolderHeldError(f"another process is training in {folder}: wait for it or name another --out.") from None
     except OSError:
         pass  # the file system has none
     return file

@@ -67,14 +67,14 @@ def train(
         config = replace(config, precision=precision_of(config, world.device))
         if config.out is not None and world.main:
             check_free(Path(config.out), resume=resume)
-        session = Session(config, world, corpus or _open(config, world), resume=resume, progress=progress)
+        session = Session(config, world, corpus or open_data(config, world), resume=resume, progress=progress)
         try:
             return session.run(on_step)
         finally:
             session.close()
 
 
-def _open(config: TrainConfig, world: World) -> Corpus:
+def open_data(config: TrainConfig, world: World) -> Corpus:
     """The data, prepared by the first process and then opened by all."""
     if not world.main:
         world.wait()
@@ -127,6 +127,7 @@ class Session:
         self.history = History(self.start, 1 if self.stepper.on_cpu else config.log_every)
         self.progress = self._make_progress() if progress and world.main else None
         self._saved = time.monotonic()
+        self._asked = False  # to end, by this process's callback
 
     def run(self, on_step: OnStep | None = None) -> Result:
         """Take the steps that are left."""
@@ -152,7 +153,7 @@ class Session:
                 self._bad = bad
                 return True
             self._upkeep(self.taken)
-        if on_step is not None and on_step(self._seen(self.taken, loss, norm)) is True:
+        if on_step is not None and self._ended(on_step(self._seen(self.taken, loss, norm)) is True, self.taken):
             self._bad = self.history.fetch()
             return True
         return False
