@@ -25,7 +25,7 @@ def is_sqlite(path: Path) -> bool:
 def read_only(path: Path) -> Generator[sqlite3.Connection]:
     """A connection that can change nothing; `ForescaleError` for a file that is damaged, locked or unreadable."""
     try:
-        with closing(_open(path)) as connection:
+        with closing(connect_read_only(path)) as connection:
             connection.set_progress_handler(_Patience(), 100_000)
             yield connection
     except sqlite3.Error as error:
@@ -41,7 +41,7 @@ class _Patience:
         return int(self.left < 0)
 
 
-def _open(path: Path) -> sqlite3.Connection:
+def connect_read_only(path: Path) -> sqlite3.Connection:
     """Read-only; a database with a write-ahead log in a folder without write permission opens as it stands on disk."""
     address = f"file:{quote(str(path.resolve()))}"
     try:
