@@ -69,7 +69,7 @@ def joined(config: TrainConfig) -> Generator[World]:
     try:
         if size == 1 or config.parallel == "none":
             _check_alone(size)
-            yield World(device=_device(config.device, 0))
+            yield World(device=device_of(config.device, 0))
         else:
             with _group(config, size) as world:
                 yield world
@@ -87,7 +87,7 @@ def _check_alone(size: int) -> None:
 @contextmanager
 def _group(config: TrainConfig, size: int) -> Generator[World]:
     local = int(os.environ.get("LOCAL_RANK", "0"))
-    device = _device(config.device, local)
+    device = device_of(config.device, local)
     if device.type == "cuda":
         torch.cuda.set_device(device)
     started = not distributed.is_initialized()
@@ -101,7 +101,8 @@ def _group(config: TrainConfig, size: int) -> Generator[World]:
             distributed.destroy_process_group()
 
 
-def _device(name: str, local: int) -> torch.device:
+def device_of(name: str, local: int = 0) -> torch.device:
+    """The device that a name stands for; `auto` is the GPU of this process where there is one."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
