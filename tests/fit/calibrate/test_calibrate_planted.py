@@ -11,6 +11,7 @@ import pytest
 
 from forescale.errors import ForescaleError
 from forescale.fit.calibrate import calibrate, published_prior
+from forescale.fit.calibrate._belief import DEVIATION, design
 from forescale.fit.calibrate._valley import OCTAVE, across, floor
 from forescale.laws import law
 from forescale.runs import Runs, read_runs
@@ -95,6 +96,17 @@ def test_a_sweep_of_one_batch_knows_the_rate_at_that_batch() -> None:
     assert found.kinds == {"one batch": 6}
     assert found.after.batch_tokens.octaves > 0.6  # of the batch it says little
     assert any("the batch was swept in no cell" in warning for warning in found.warnings)
+
+
+def test_learning_rate_and_batch_are_correlated_as_draws_from_the_belief_are() -> None:
+    # A second method: a sweep at one batch ties the rate to the batch along the ridge; labs drawn from the belief show it.
+    at = replace(TARGET, params=1e8, tokens=4e9)
+    found = calibrate(runs(sweep(batches=(1,), noise=1e-3)), target=at, scored=False)
+    labs = np.random.default_rng(0).multivariate_normal(found.belief.mean, found.belief.covariance, 20_000)
+    own = np.random.default_rng(1).normal(size=(20_000, 2)) * DEVIATION  # of the cell, around its lab's laws
+    drawn = labs @ design(at.params, at.tokens, at.active).T + own
+    assert found.after.correlation == pytest.approx(np.corrcoef(drawn.T)[0, 1], abs=0.03)
+    assert found.after.correlation > 0.5
 
 
 def test_an_optimum_beyond_the_sweep_counts_as_there_or_beyond() -> None:

@@ -123,8 +123,10 @@ def foresight(belief: Belief, at: Workload) -> Foresight:
 
     mean, covariance = optimum_of(belief, at)
     choice = best_choice(landscape_of(at.is_moe), covariance)
-    rate, batch = (_estimate(float(m), float(sd)) for m, sd in zip(mean, np.sqrt(np.diag(covariance)), strict=True))
-    return Foresight(learning_rate=rate, batch_tokens=batch, loss_gap=choice.gap)
+    sds = np.sqrt(np.diag(covariance))
+    rate, batch = (_estimate(float(m), float(sd)) for m, sd in zip(mean, sds, strict=True))
+    correlation = float(covariance[0, 1] / sds.prod())
+    return Foresight(learning_rate=rate, batch_tokens=batch, correlation=correlation, loss_gap=choice.gap)
 
 
 def optimum_of(belief: Belief, at: Workload) -> tuple[Array, Array]:

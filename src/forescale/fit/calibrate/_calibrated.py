@@ -43,6 +43,7 @@ class Foresight:
 
     learning_rate: Estimate
     batch_tokens: Estimate
+    correlation: float  # of the two, in logarithms: both lie above their estimates together
     loss_gap: float
 
     def to_json(self) -> dict[str, Any]:
