@@ -333,3 +333,8 @@ def test_two_units_in_one_column_are_refused() -> None:
         read_runs(table)
     short = table.with_columns(batch_tokens=pl.lit(2.0**19), steps=pl.Series([1.0, 0.9, 0.4, 1.0]) * 2e9 / 2**19)
     assert any("unfinished runs" in note for note in read_runs(short).notes)
+
+
+def test_a_loss_alone_is_a_table_of_one_cell() -> None:
+    runs = read_runs(pl.DataFrame({"loss": [3.0, 2.0, 9.0]}), needs=("loss",))
+    assert runs.frame.rows() == [(3.0, 0, False), (2.0, 0, False), (9.0, 0, True)]

@@ -279,15 +279,23 @@ def _add_cells(frame: polars.DataFrame) -> tuple[polars.DataFrame, tuple[str, ..
     import polars as pl
 
     keys = [k for k in ("params", "active_params", "tokens") if k in frame.columns]
+    if not keys:  # nothing tells one workload from another
+        return _mark_diverged(frame.with_columns(cell=pl.lit(0, pl.Int64))), ()
     workloads = sorted(set(frame.select(keys).rows()))
     ids, cells = _cell_ids(workloads)
     table = pl.DataFrame({**{k: [w[i] for w in workloads] for i, k in enumerate(keys)}, "cell": ids})
     frame = frame.join(table, on=keys, how="left", maintain_order="left")
-    limit = DIVERGED * pl.col("loss").min().over("cell")
-    frame = frame.with_columns(diverged=pl.col("loss").is_infinite() | (pl.col("loss") > limit))
+    frame = _mark_diverged(frame)
     if cells == len(workloads):
         return frame, ()
     return frame, (f"token counts within {SAME_TOKENS:.0%} count as one: {len(workloads)} make {cells} cells",)
+
+
+def _mark_diverged(frame: polars.DataFrame) -> polars.DataFrame:
+    import polars as pl
+
+    limit = DIVERGED * pl.col("loss").min().over("cell")
+    return frame.with_columns(diverged=pl.col("loss").is_infinite() | (pl.col("loss") > limit))
 
 
 def _cell_ids(workloads: Sequence[tuple[float, ...]]) -> tuple[list[int], int]:
