@@ -17,11 +17,17 @@ class Task:
     job: Job
     folder: Path
 
+    @property
+    def key(self) -> str:
+        """The job's."""
+        return self.job.key
+
 
 class Engine(Protocol):
     """Where jobs run. Workers write to the folders of their tasks alone, so that a killed driver loses nothing."""
 
     name: str
+    notes: list[str]  # sentences for the user; the driver shows them and clears the list
 
     @property
     def free(self) -> int:
