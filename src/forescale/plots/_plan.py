@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from functools import partial
 from math import nan
 from typing import TYPE_CHECKING, Any
 
 from forescale.plots._parts import INK, SMALL, VERMILION, label_in_margin, legend_below, new_axes
+from forescale.plots._rivals import Frame, Rival, draw_rivals, rival_entries, rival_of
 from forescale.quantities import humanize
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from forescale.plan import Alternative, Plan
+    from forescale.plan import Plan
     from forescale.recipe import Value
 
 LEVELS = (0.0, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0)  # per cent of loss
 POINTS = 97  # of the grid, along each axis
 MARGIN = 0.6  # octaves of frame around the landscape
-# What a law leaves open is drawn where its loss gap was read: at the best value of the other axis.
-BARS = {"both": None, "learning rate": "_", "batch": "|"}
 
 
 def plan_map(plan: Plan, axes: Axes | None = None) -> Axes:
@@ -35,38 +33,15 @@ def plan_map(plan: Plan, axes: Axes | None = None) -> Axes:
     frame = _frame(plan)
     _set_axes(drawn, plan, frame)
     _draw_landscape(drawn, plan)
-    rivals = [_rival(plan, each, frame) for each in plan.alternatives]
-    _draw_rivals(drawn, rivals)
+    rivals = [rival_of(plan, each, frame) for each in plan.alternatives]
+    draw_rivals(drawn, rivals)
     label_in_margin(drawn, [(each.label, each.point) for each in rivals])
     _draw_choice(drawn, plan)
     _draw_legend(drawn, plan, rivals)
     return drawn
 
 
-@dataclass(frozen=True)
-class _Frame:
-    """The lowest and highest batch and learning rate in the picture."""
-
-    batch: tuple[float, float]
-    rate: tuple[float, float]
-
-    def clip(self, batch: float, rate: float) -> tuple[float, float]:
-        """The nearest point in the picture."""
-        return min(max(batch, self.batch[0]), self.batch[1]), min(max(rate, self.rate[0]), self.rate[1])
-
-
-@dataclass(frozen=True)
-class _Rival:
-    """A rival law's marker and label; no point for a law without a value here."""
-
-    label: str
-    point: tuple[float, float] | None = None
-    says: str = "both"  # a key of BARS
-    measured: bool = False
-    arrow: str = ""  # the marker of a choice beyond the frame
-
-
-def _frame(plan: Plan) -> _Frame:
+def _frame(plan: Plan) -> Frame:
     """The landscape and the plan's choice, with a margin."""
     ground, recipe = plan.terrain, plan.recipe
 
@@ -74,13 +49,13 @@ def _frame(plan: Plan) -> _Frame:
         low, high = min(centre * 2 ** octaves[0], choice), max(centre * 2 ** octaves[-1], choice)
         return low / 2**MARGIN, high * 2**MARGIN
 
-    return _Frame(
+    return Frame(
         batch=span(ground.landscape.batch_tokens.octaves, ground.batch_tokens, recipe.batch_tokens.number),
         rate=span(ground.landscape.learning_rate.octaves, ground.learning_rate, recipe.learning_rate.number),
     )
 
 
-def _set_axes(axes: Any, plan: Plan, frame: _Frame) -> None:
+def _set_axes(axes: Any, plan: Plan, frame: Frame) -> None:
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     axes.set(xscale="log", yscale="log", xlim=frame.batch, ylim=frame.rate)
@@ -141,55 +116,6 @@ def _colors(count: int) -> list[tuple[float, ...]]:
     return [tuple(0.65 * c + 0.35 for c in scale(i / (count - 1))[:3]) for i in range(count)]
 
 
-def _rival(plan: Plan, other: Alternative, frame: _Frame) -> _Rival:
-    if other.learning_rate is None and other.batch_tokens is None:
-        return _Rival(f"{other.law}: no value here")
-    ground = plan.terrain
-    batch = ground.batch_tokens if other.batch_tokens is None else other.batch_tokens
-    on_ridge = ground.learning_rate * (batch / ground.batch_tokens) ** ground.landscape.ridge
-    rate = on_ridge if other.learning_rate is None else other.learning_rate
-    says = "batch" if other.learning_rate is None else "learning rate" if other.batch_tokens is None else "both"
-    point = frame.clip(batch, rate)
-    arrow = _arrow(point, batch, rate)
-    label = _label(other, beyond=bool(arrow))
-    return _Rival(label, point, says, bool(other.in_range), arrow)
-
-
-def _label(other: Alternative, *, beyond: bool) -> str:
-    """The law, its loss gap, and, as the marker does not show it, what it says beyond the frame."""
-    known = other.loss_gap_percent is not None
-    details = [] if known else ["gap unknown"]
-    if beyond and other.batch_tokens is not None:
-        details.append(f"{humanize(other.batch_tokens)} tokens")
-    if beyond and other.learning_rate is not None:
-        details.append(f"{other.learning_rate:.2g}")
-    gap = f" +{other.loss_gap_percent:.2f} %" if known else ""
-    return f"{other.law}{gap} ({', '.join(details)})" if details else f"{other.law}{gap}"
-
-
-def _arrow(shown: tuple[float, float], batch: float, rate: float) -> str:
-    """The marker that points from the frame's edge to a choice beyond it; '' for a choice in the frame."""
-    if rate != shown[1]:
-        return "^" if rate > shown[1] else "v"
-    return "" if batch == shown[0] else ">" if batch > shown[0] else "<"
-
-
-def _draw_rivals(axes: Any, rivals: Iterable[_Rival]) -> None:
-    for each in rivals:
-        if each.point is not None:
-            for marker in _markers(each):
-                axes.plot(*each.point, **marker, clip_on=False, zorder=7)  # above the star, which is larger
-
-
-def _markers(each: _Rival) -> list[dict[str, Any]]:
-    """A dot, full where the law was measured, with a bar along what the law says nothing about."""
-    bar = BARS[each.says]
-    dot = {"marker": each.arrow or "o", "markersize": 7 if each.arrow else 4.8, "color": INK, "linestyle": "none"}
-    dot |= {"markerfacecolor": INK if each.measured else "white"}
-    crossing = {"marker": bar, "markersize": 13, "color": INK, "markeredgewidth": 1.3, "linestyle": "none"}
-    return [crossing, dot] if bar and not each.arrow else [dot]
-
-
 def _draw_choice(axes: Any, plan: Plan) -> None:
     batch, rate = plan.recipe.batch_tokens, plan.recipe.learning_rate
     axes.errorbar(
@@ -218,22 +144,16 @@ def _choice(plan: Plan) -> str:
     return f"the plan: {humanize(batch.number)} tokens, {rate.number:.3g}{bars}"
 
 
-def _draw_legend(axes: Any, plan: Plan, rivals: Sequence[_Rival]) -> None:
+def _draw_legend(axes: Any, plan: Plan, rivals: Sequence[Rival]) -> None:
     """What is drawn, where it is drawn."""
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
-    def sign(**how: Any) -> Any:
-        return tuple(Line2D([], [], **marker) for marker in _markers(_Rival("", **how)))
-
-    said = {each.says for each in rivals if each.point and not each.arrow}
     star: Any = Line2D([], [], color=VERMILION, marker="*", markersize=13, markeredgecolor=INK, linewidth=2)
     entries: list[tuple[Any, str]] = [
         (star, _choice(plan)),
         (Line2D([], [], color=INK, linestyle="--", linewidth=0.9), "best learning rate at each batch"),
         (Patch(facecolor="#f2f2f2", edgecolor="#c8c8c8", hatch="///"), "beyond the landscape"),
-        (sign(measured=True), "a law, measured on such a workload"),
-        (sign(), "a law beyond its range, or stating none"),
+        *rival_entries(rivals),
     ]
-    entries += [(sign(says=says), f"a law of the {says} only") for says in ("learning rate", "batch") if says in said]
     legend_below(axes, entries, 0.42)
