@@ -74,14 +74,14 @@ class Attention(nn.Module):
     def forward(self, x: Tensor, turn: Tensor | None, bias: Tensor | None) -> Tensor:
         """`x` (batch, length, width); `turn` for `rotate`; `bias` (heads, length, length)."""
         batch, length, _ = x.shape
-        q, k, v = (part.transpose(1, 2) for part in self._heads(self.qkv(x), turn))
+        q, k, v = (part.transpose(1, 2) for part in self.heads_of(self.qkv(x), turn))
         y = functional.scaled_dot_product_attention(
             q, k, v, attn_mask=None if bias is None else bias.to(q.dtype),
             is_causal=bias is None, scale=self.scale, enable_gqa=self.grouped,
         )  # fmt: skip
         return self.output(y.transpose(1, 2).reshape(batch, length, -1))
 
-    def _heads(self, qkv: Tensor, turn: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+    def heads_of(self, qkv: Tensor, turn: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         """Queries, keys and values, (batch, length, heads, head_dim), normed and turned."""
         heads = qkv.view(*qkv.shape[:2], -1, self.head_dim)
         if self.qk_norm is None and turn is None:
