@@ -118,4 +118,4 @@ def versions() -> dict[str, str]:
 
     from forescale import __version__
 
-    return {"forescale": __version__, "python": platform.python_version(), "torch": torch.__version__}
+    return {"forescale": __version__, "python": platform.python_version(), "torch": str(torch.__version__)}
