@@ -11,13 +11,12 @@ from forescale.cli._options import whole
 from forescale.cli._read_plan import read_pairs, read_sizes
 from forescale.errors import ForescaleError
 from forescale.quantities import humanize, parse_quantity
+from forescale.train._shapes import PROXY_PARAMS, PROXY_SEQ_LEN, shape_of_sizes, usual_seq_len
+from forescale.train._tokenizer import vocabulary as vocabulary
 
 if TYPE_CHECKING:
     from forescale.train import ModelOptions
     from forescale.workload import Shape
-
-PROXY_PARAMS, PROXY_SEQ_LEN, SEQ_LEN = 100e6, 256, 2048
-HEAD_DIMS = (64, 32, 16, 8, 4, 2)  # the largest that divides the width
 
 
 def read_number(text: str | None, option: str) -> float | None:
@@ -25,15 +24,6 @@ def read_number(text: str | None, option: str) -> float | None:
     if text is None:
         return None
     return 0.0 if text.strip() in ("0", "0.0") else parse_quantity(text, option)
-
-
-def vocabulary(tokenizer: str) -> int:
-    """The least vocabulary that a model of this tokenizer's tokens needs."""
-    from forescale.train._tokenizer import bpe_vocab, load_tokenizer
-
-    if tokenizer == "bytes":
-        return 256
-    return bpe_vocab(tokenizer) or load_tokenizer(tokenizer).vocab
 
 
 def read_shape(options: Mapping[str, Any], vocab: int, seq_len: int) -> Shape:
@@ -59,7 +49,8 @@ def read_shape(options: Mapping[str, Any], vocab: int, seq_len: int) -> Shape:
         raise ForescaleError("the model is missing: give --params, or --depth and --width, or --shape.")
     if sizes["experts"] is not None:
         raise ForescaleError("--experts shares out the parameters that --params counts: give --params as well.")
-    shape = _shape_of_sizes(sizes["depth"], sizes["width"], sizes["heads"], vocab, position, seq_len)
+    positions = seq_len if position == "learned" else None
+    shape = shape_of_sizes(sizes["depth"], sizes["width"], sizes["heads"], vocab=vocab, positions=positions)
     return replace(shape, **kinds)
 
 
@@ -81,25 +72,14 @@ def _shape_of_text(text: str, vocab: int) -> Shape:
     return shape
 
 
-def _shape_of_sizes(depth: int, width: int, heads: int | None, vocab: int, position: str, seq_len: int) -> Shape:
-    from forescale.workload import Shape
-
-    if heads is None:
-        heads = next((width // size for size in HEAD_DIMS if width % size == 0), 1)
-    positions = seq_len if position == "learned" else None
-    hidden = max(8, round(width / 3) * 8)  # 8/3 of the width, as gated FFNs have it
-    return Shape(layers=depth, width=width, heads=heads, vocab=vocab, ffn_width=hidden, positions=positions)
-
-
 def read_model(options: Mapping[str, Any], vocab: int) -> tuple[Shape, int, str | None]:
     """The shape, the tokens of a sequence, and what to say where those are the default."""
     if options["seq_len"] is not None:
         seq_len = whole(options["seq_len"], "--seq-len")
         return read_shape(options, vocab, seq_len), seq_len, None
     params = read_shape(options, vocab, PROXY_SEQ_LEN).params
-    small = params < PROXY_PARAMS
-    seq_len = PROXY_SEQ_LEN if small else SEQ_LEN
-    where = f"{'below' if small else 'from'} {humanize(PROXY_PARAMS)} parameters"
+    seq_len = usual_seq_len(params)
+    where = f"{'below' if params < PROXY_PARAMS else 'from'} {humanize(PROXY_PARAMS)} parameters"
     return read_shape(options, vocab, seq_len), seq_len, f"sequences have {seq_len} tokens, the default {where}"
 
 

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 TOKENS = ("batch_tokens",)
 WHOLE = ("steps", "batch_sequences", "warmup_steps")
-USUAL_SHARE = 0.4  # of the measured peak, for an estimate of the time
 
 
 def print_run(run: PlannedRun, out: str) -> None:
@@ -96,6 +95,8 @@ def print_estimate(config: TrainConfig, peak: float | None) -> None:
     if peak is None:
         console.print(Text("time   not estimated: torch is not installed"))
         return
+    from forescale.train._peak import USUAL_SHARE
+
     seconds = estimated_seconds(config, peak)
     console.print(
         Text(
@@ -107,6 +108,8 @@ def print_estimate(config: TrainConfig, peak: float | None) -> None:
 
 def estimated_seconds(config: TrainConfig, peak: float) -> float:
     """FLOPs over the usual share of the peak."""
+    from forescale.train._peak import USUAL_SHARE
+
     return config.flops_per_token * config.tokens / (USUAL_SHARE * peak)
 
 

@@ -244,28 +244,18 @@ def train(
 def _plan(options: Mapping[str, Any]) -> PlannedRun:
     from forescale.cli import _read_train as reading
     from forescale.cli._own_runs import read_own
-    from forescale.plan import Request
-    from forescale.plan._request import SCHEDULES
     from forescale.train import plan_run
+    from forescale.train._plan_run import request_of
     from forescale.workload import Workload
 
     shape, seq_len, note = reading.read_model(options, reading.vocabulary(options["tokenizer"]))
     length, batch = reading.read_length(options, shape.active_params, seq_len)
     workload = Workload.from_shape(shape, tokens=length, seq_len=seq_len)
-    decay = reading.read_number(options["weight_decay"], "--weight-decay")
-    request = Request(
-        laws=tuple(options["law"] or ()),
-        batch_tokens=batch,
-        learning_rate=reading.read_number(options["learning_rate"], "--learning-rate"),
-        weight_decay=decay or None,
-        warmup_steps=options["warmup_steps"],
-        schedule=options["schedule"] if options["schedule"] in SCHEDULES else "linear",
-        final_lr_ratio=options["final_lr_ratio"],
-    )
+    request, chosen = request_of({**_recipe(options), "batch_tokens": batch}, laws=tuple(options["law"] or ()))
     run = plan_run(
         workload,
         request,
-        chosen=_chosen(options, decay, request.schedule),
+        chosen=chosen,
         runs=read_own(options["runs"], None, None, seq_len=seq_len),
         options=reading.read_model_options(options),
         optimizer=options["optimizer"],
@@ -283,16 +273,14 @@ def _plan(options: Mapping[str, Any]) -> PlannedRun:
     return replace(run, notes=(*([note] if note else ()), *run.notes))
 
 
-def _chosen(options: Mapping[str, Any], decay: float | None, planned: str) -> dict[str, Any]:
-    """Fields of the recipe that `Request` does not have."""
+def _recipe(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that are values of the recipe, but for the batch; None where one was not given."""
     from forescale.cli._read_train import read_number
 
-    made = {name: options[name] for name in ("beta1", "beta2")}
-    for name in ("timescale", "epsilon", "grad_clip", "init_std"):
-        made[name] = read_number(options[name], f"--{name.replace('_', '-')}")
-    made["weight_decay"] = 0.0 if decay == 0 else None
-    made["schedule"] = None if options["schedule"] == planned else options["schedule"]
-    return {name: value for name, value in made.items() if value is not None}
+    plain = ("beta1", "beta2", "warmup_steps", "schedule", "final_lr_ratio")
+    numbers = ("learning_rate", "weight_decay", "timescale", "epsilon", "grad_clip", "init_std")
+    read = {name: read_number(options[name], f"--{name.replace('_', '-')}") for name in numbers}
+    return {name: options[name] for name in plain} | read
 
 
 def _threads(config: TrainConfig) -> int | None:

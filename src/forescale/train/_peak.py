@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+USUAL_SHARE = 0.4  # of the peak that training reaches, for an estimate of its time
 SECONDS = 0.2  # of measuring, at most about twice
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from forescale.errors import ForescaleError
 from forescale.plan import Plan, Request, make_plan
+from forescale.plan._request import SCHEDULES
 from forescale.recipe import Recipe, Value
 from forescale.schedules import weight_decay_of
 from forescale.train._config import TrainConfig
@@ -50,7 +51,7 @@ def plan_run(
     if workload.shape is None:
         raise ForescaleError("a run to train needs a shape, for a size alone builds no model: use Workload.from_shape.")
     plan = make_plan(workload, request, runs=runs)
-    recipe = _chosen(plan, request, dict(chosen or {}))
+    recipe = with_chosen(plan, request, dict(chosen or {}))
     names = {f.name for f in fields(TrainConfig)} & {f.name for f in fields(Recipe)}
     numbers = {name: _plain(name, getattr(recipe, name)) for name in names - {"batch_tokens"}}
     config = TrainConfig(shape=workload.shape, seq_len=int(workload.seq_len), **numbers, **settings)
@@ -76,7 +77,19 @@ def _plain(name: str, value: Value) -> float | int | str:
     return int(value.value) if name in ("steps", "batch_sequences", "warmup_steps") else float(value.value)
 
 
-def _chosen(plan: Plan, request: Request, chosen: dict[str, float | int | str]) -> Recipe:
+def request_of(given: Mapping[str, Any], laws: tuple[str, ...] = ()) -> tuple[Request, dict[str, Any]]:
+    """What `plan_run` takes, from values of the recipe by name: the request, and what a request has no field for."""
+    chosen = {name: value for name, value in given.items() if value is not None}
+    there = {f.name for f in fields(Request)} & set(chosen)
+    if chosen.get("weight_decay") == 0:
+        there.discard("weight_decay")
+    if chosen.get("schedule") not in SCHEDULES:
+        there.discard("schedule")
+    return Request(laws=laws, **{name: chosen.pop(name) for name in there}), chosen
+
+
+def with_chosen(plan: Plan, request: Request, chosen: dict[str, float | int | str]) -> Recipe:
+    """The plan's recipe with the user's own values, and what follows from them."""
     if unknown := set(chosen) - {f.name for f in fields(Recipe)}:
         raise ForescaleError(f"a recipe has no {', '.join(sorted(unknown))}: see forescale.Recipe for its fields.")
     recipe = replace(plan.recipe, **{name: _by_user(getattr(plan.recipe, name), v) for name, v in chosen.items()})

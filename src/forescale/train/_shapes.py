@@ -24,6 +24,8 @@ HEAD_DIMS = ((0.0, 16), (1e5, 32), (3e6, 64), (1e9, 128))
 FFN_MULTIPLES = ((0.0, 8), (1e5, 16), (1e6, 32), (1e7, 64), (1e9, 256))
 FFN_SLACK = ((0.0, 2.0), (1e6, 1.25))  # how far the FFN may be from its usual width; small models have few widths
 HEADS_MULTIPLES = ((0.0, 1), (1e9, 2), (1e10, 8))  # so that large models split over devices
+HEAD_DIMS_OF_WIDTH = (64, 32, 16, 8, 4, 2)  # the largest that divides the width
+PROXY_PARAMS, PROXY_SEQ_LEN, SEQ_LEN = 100e6, 256, 2048
 
 
 def shape_for(
@@ -65,6 +67,21 @@ def shape_for(
     if best is None or abs(family.error(best)) > TOLERANCE:
         raise ForescaleError(_too_far(params, best, depth, width, heads, kv_heads))
     return best
+
+
+def shape_of_sizes(
+    depth: int, width: int, heads: int | None = None, *, vocab: int, positions: int | None = None
+) -> Shape:
+    """A gated decoder of that depth and width; its FFN is 8/3 as wide, and its heads at most 64 where none are given."""
+    if heads is None:
+        heads = next((width // size for size in HEAD_DIMS_OF_WIDTH if width % size == 0), 1)
+    hidden = max(8, round(width / 3) * 8)
+    return Shape(layers=depth, width=width, heads=heads, vocab=vocab, ffn_width=hidden, positions=positions)
+
+
+def usual_seq_len(params: float) -> int:
+    """Tokens per sequence where nobody says: short ones for proxies."""
+    return PROXY_SEQ_LEN if params < PROXY_PARAMS else SEQ_LEN
 
 
 def _check(params: float, seq_len: int, *sizes: int | None) -> None:

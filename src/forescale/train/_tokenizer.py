@@ -166,6 +166,11 @@ def bpe_vocab(name: str) -> int | None:
     return int(size)
 
 
+def vocabulary(name: str) -> int:
+    """The least vocabulary that a model of this tokenizer's tokens needs."""
+    return 256 if name == "bytes" else bpe_vocab(name) or load_tokenizer(name).vocab
+
+
 def load_tokenizer(path: str | Path) -> Tokenizer:
     """A tokenizer.json, or the one in a folder: of the `tokenizers` package, or as `to_json` says it."""
     file = Path(path) / FILE if Path(path).is_dir() else Path(path)
