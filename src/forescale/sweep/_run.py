@@ -13,6 +13,7 @@ from forescale.sweep._job import Job, Outcome, State, config_of
 
 RESULT = "result.json"  # of a run, in its folder; a runs-table row, and its `state`
 STOP = "stop"  # a file that asks the run in the folder to end; its text says why
+DIVERGED = "diverged: "  # so begins the reason for which a run is ended that has diverged, its losses still finite
 LOOK_EVERY = 0.5  # seconds between looks for it
 HELD = 120.0  # seconds that a run waits for the process that holds its folder
 STATES: Mapping[str, State] = {"finished": "done", "stopped": "stopped", "diverged": "diverged", "failed": "failed"}
@@ -48,12 +49,17 @@ def _outcome(row: Mapping[str, Any], folder: Path) -> Outcome:
     state = STATES.get(str(row.get("state")), "failed")
     loss = row.get("loss")
     problem = str(row.get("problem") or (_why_stopped(folder) if state == "stopped" else ""))
+    if state == "stopped" and problem.startswith(DIVERGED):
+        state, loss = "diverged", None
     lost = math.inf if state == "diverged" else math.nan
     return Outcome(state=state, loss=lost if loss is None else float(loss), row=row, problem=problem)
 
 
 def ask_to_stop(folder: Path, why: str) -> None:
-    """Have the run in `folder` end at its next step, keeping its checkpoint; it counts as stopped, not as done."""
+    """Have the run in `folder` end at its next step, keeping its checkpoint; it counts as stopped, not as done.
+
+    Where the reason begins with `DIVERGED` it counts as diverged, with an infinite loss.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / STOP).write_text(why, encoding="utf-8")
 
