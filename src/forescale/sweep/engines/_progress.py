@@ -12,7 +12,7 @@ from forescale.quantities import humanize, humanize_duration
 from forescale.sweep._job import Job, Outcome, State
 from forescale.sweep.store import Entry, Store
 
-TABLE_EVERY, LINE_EVERY = 1.0, 10.0  # seconds
+TABLE_EVERY, LINE_EVERY, FIRST_LINE = 1.0, 10.0, 2.0  # seconds
 WINDOW = 60  # looks that a speed is the mean over
 MOST_ROWS = 24
 COLUMNS = ("run", "params", "learning rate", "batch", "step", "loss")
@@ -31,7 +31,7 @@ class Board:
         self._stream: IO[str] = sys.stderr
         self._live: Any = None
         self._every = TABLE_EVERY if self._stream.isatty() else LINE_EVERY
-        self._next = time.monotonic() + (0.0 if self._stream.isatty() else 2.0)
+        self._next = time.monotonic() + (0.0 if self._stream.isatty() else FIRST_LINE)
 
     def look(self, entries: Sequence[Entry]) -> None:
         """Take in which runs are left, whoever's they are."""
@@ -41,6 +41,7 @@ class Board:
     def ended(self, key: str, job: Job, outcome: Outcome) -> None:
         """A run of this driver has ended."""
         share = _share(job, outcome.row) - self._resumed.pop(key, 0.0)
+        self.counts["running"] -= 1
         self.counts[outcome.state] += 1
         if outcome.state != "lost":
             self._spent += job.compute * max(share, 0.0)
@@ -71,16 +72,18 @@ class Board:
             print(f"forescale: {sentence}", file=self._stream, flush=True)
 
     def close(self) -> None:
-        """Take the table down."""
+        """Take the table down, and say where things stand."""
         if self._live is not None:
             self._live.stop()
             self._live = None
+        print(self._line({}, {}), file=self._stream, flush=True)
 
     def _line(self, running: Mapping[str, Job], latest: Mapping[str, Mapping[str, Any]]) -> str:
-        """`12 of 40 done, 2 running  31K tokens/s  4.1e+12 of 9.8e+12 FLOPs  ETA 3 min`."""
+        """`12 of 40 done, 1 failed, 2 running here  31K tokens/s  9.8e+12 FLOPs left  ETA 3 min`."""
         total, done = sum(self.counts.values()), self.counts["done"]
         rest = [f"{self.counts[state]} {state}" for state in ("diverged", "stopped", "failed") if self.counts[state]]
-        parts = [", ".join([f"{done} of {total} done", *rest, f"{len(running)} running here"])]
+        here = [f"{len(running)} running here"] if running else []
+        parts = [", ".join([f"{done} of {total} done", *rest, *here])]
         ahead = {key: job.compute * _share(job, latest[key]) for key, job in running.items()}
         for key, job in running.items():
             self._resumed.setdefault(key, _share(job, latest[key]))
@@ -88,8 +91,9 @@ class Board:
         flops, tokens = self._speeds(running, ahead)
         if tokens:
             parts.append(f"{humanize(tokens)} tokens/s")
-        parts.append(f"{left:.3g} FLOPs left")
-        if flops:
+        if left > 0:
+            parts.append(f"{left:.3g} FLOPs left")
+        if left > 0 and flops:
             parts.append(f"ETA {humanize_duration(left / flops)}")
         return "  ".join(parts)
 
@@ -106,10 +110,12 @@ class Board:
         return ((flops - flops_then) / seconds, (tokens - tokens_then) / seconds) if seconds > 0 else (0.0, 0.0)
 
     def _draw(self, running: Mapping[str, Job], latest: Mapping[str, Mapping[str, Any]], line: str) -> None:
+        from rich.console import Console, Group
         from rich.live import Live
         from rich.table import Table
+        from rich.text import Text
 
-        table = Table(box=None, title=line, title_justify="left", title_style="", pad_edge=False)
+        table = Table(box=None, pad_edge=False)
         for column in COLUMNS:
             table.add_column(column, justify="left" if column == "run" else "right")
         for key in list(running)[:MOST_ROWS]:
@@ -117,11 +123,9 @@ class Board:
         if len(running) > MOST_ROWS:
             table.add_row(f"and {len(running) - MOST_ROWS} more")
         if self._live is None:
-            from rich.console import Console
-
-            self._live = Live(console=Console(file=self._stream), auto_refresh=False)
+            self._live = Live(console=Console(file=self._stream), auto_refresh=False, transient=True)
             self._live.start()
-        self._live.update(table, refresh=True)
+        self._live.update(Group(Text(line), *([table] if running else [])), refresh=True)
 
 
 def _cells(key: str, job: Job, latest: Mapping[str, Any]) -> tuple[str, ...]:
