@@ -57,7 +57,7 @@ def server_engine(url: URL, patience: float) -> Engine:
     try:
         engine = create_engine(url, poolclass=NullPool)
     except ModuleNotFoundError as error:
-        package = {"psycopg": "'psycopg[binary]'"}.get(str(error.name), str(error.name))
+        package = {"psycopg": "'psycopg[binary]'", "MySQLdb": "mysqlclient"}.get(str(error.name), str(error.name))
         raise MissingExtraError(f"a store at {url.drivername}:// needs {error.name}: pip install {package}") from None
     if engine.dialect.name == "postgresql":
         event.listen(engine, "begin", partial(_begin_postgresql, patience))

@@ -35,7 +35,7 @@ def entry_of(row: Any) -> Entry:
 
 def job_text(job: Job) -> str:
     """A job as the store keeps it."""
-    return json.dumps(job.to_json(), sort_keys=True)
+    return json.dumps(job.to_json())
 
 
 def job_of(text: str) -> Job:

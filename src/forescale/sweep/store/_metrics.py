@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
     import polars
@@ -21,16 +20,17 @@ def keep_metrics(folder: Path) -> None:
 
     Where that fails (a full disk) the lines are still there, and `read_metrics` reads them: the run must be recorded.
     """
+    if not (folder / LINES).is_file():
+        return
     import polars as pl
 
     partial = folder / f"{PARQUET}.{os.getpid()}"
     with suppress(OSError, pl.exceptions.PolarsError):
-        if (folder / LINES).is_file():
-            try:
-                _from_lines(folder).write_parquet(partial)
-                partial.replace(folder / PARQUET)
-            finally:
-                partial.unlink(missing_ok=True)
+        try:
+            _from_lines(folder).write_parquet(partial)
+            partial.replace(folder / PARQUET)
+        finally:
+            partial.unlink(missing_ok=True)
 
 
 def read_metrics(folder: Path) -> polars.DataFrame:
@@ -38,7 +38,8 @@ def read_metrics(folder: Path) -> polars.DataFrame:
     import polars as pl
 
     try:
-        if (folder / PARQUET).stat().st_mtime >= (folder / LINES).stat().st_mtime:
+        lines = (folder / LINES).stat().st_mtime if (folder / LINES).is_file() else 0.0
+        if (folder / PARQUET).stat().st_mtime >= lines:
             return pl.read_parquet(folder / PARQUET)
     except (OSError, pl.exceptions.PolarsError):
         pass  # it has not ended, or the copy is no good: the lines say the same
@@ -57,13 +58,12 @@ def latest(folder: Path) -> dict[str, Any] | None:
 
 def _from_lines(folder: Path) -> polars.DataFrame:
     """All whole lines; one that was cut short, or is none of ours, is left out."""
-    import polars as pl
+    from forescale.runs._readers._source import table_of
 
-    try:
-        content = (folder / LINES).read_bytes()
-    except OSError:
-        content = b""
-    whole = content[: content.rfind(b"\n") + 1]
-    if not whole.strip():
-        return pl.DataFrame()
-    return pl.read_ndjson(io.BytesIO(whole), infer_schema_length=None, ignore_errors=True)
+    records: list[dict[str, Any]] = []
+    with suppress(OSError), (folder / LINES).open("rb") as file:
+        for line in file:
+            with suppress(ValueError):
+                if line.endswith(b"\n") and isinstance(record := json.loads(line), dict):
+                    records.append(cast("dict[str, Any]", record))
+    return table_of(records)

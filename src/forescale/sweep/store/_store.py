@@ -162,7 +162,7 @@ class Store:
         They go on from their checkpoints; one that diverged starts anew. Raises `ForescaleError` for any other state.
         """
         with self._transaction(write=True) as connection:
-            states = {key: _state(connection, key) for key in keys}
+            states: dict[str, State] = {key: _state(connection, key) for key in keys}
             if wrong := [key for key in keys if states[key] not in RETRIABLE]:
                 raise ForescaleError(
                     f"a run that is made again must be one of {', '.join(RETRIABLE)}; {wrong[0]} is {states[wrong[0]]}."
@@ -176,7 +176,7 @@ class Store:
     def remove(self, keys: Sequence[str]) -> int:
         """Delete runs and their folders; how many. Raises `ForescaleError` where one is running, and deletes none."""
         with self._transaction(write=True) as connection:
-            states = {key: _state(connection, key) for key in keys}
+            states: dict[str, State] = {key: _state(connection, key) for key in keys}
             if running := [key for key in states if states[key] == "running"]:
                 raise ForescaleError(
                     f"a run that is removed must not be running; {_some(running)} {'is' if len(running) == 1 else 'are'}: "
