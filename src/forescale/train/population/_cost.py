@@ -17,9 +17,9 @@ from forescale.train._step import CPU_MEMORY, Stepper, ops, precision_of
 from forescale.train.population._members import Members
 from forescale.train.population._together import alone, program
 
-FIRST = 4  # members; two gain less than the noise of a short measurement
-GAIN = 1.05  # what twice the members must gain over half of them, for they also wait for one another
-SLOW = 0.1  # seconds of one run's step from which on nothing is left to gain
+FIRST = 4  # members; two gain little more than the noise of a short measurement
+GAIN = 1.1  # what more members must gain over fewer, for they also need more memory and wait for one another
+SLOW = 0.05  # seconds of one run's step from which on nothing is left to gain
 BLOCK, BLOCKS = 0.05, 3  # seconds that are timed at once, and how often; the best one counts
 STATE = 20  # bytes a parameter: weight, gradient, two moments, and a copy of the gradient
 
@@ -37,16 +37,19 @@ _measured: dict[tuple[str, int], tuple[Cost, ...]] = {}
 def best_members(config: TrainConfig, *, most: int = 64) -> int:
     """How many runs like this one a process should train as one program, at most `most`; 1: each by itself.
 
-    Measured here (`costs`), by the seconds of a member's step. Worth it are steps that leave the processor idle: on a CPU
-    those below about 0.2 GFLOP.
+    Measured here (`costs`): more members where a member's step gains 10 % by them. Steps that leave the processor idle do:
+    on a CPU those below about 0.2 GFLOP.
     """
-    return min(costs(config, most=most), key=lambda cost: cost.seconds).members
+    best, *others = costs(config, most=most)
+    for cost in others:
+        best = cost if best.seconds >= GAIN * cost.seconds else best
+    return best.members
 
 
 def costs(config: TrainConfig, *, most: int = 64) -> tuple[Cost, ...]:
-    """The cost of a step for 1, 4, 8, 16, ... members on the config's device, for as long as more of them gain 5 %.
+    """The cost of a step for 1, 4, 8, 16, ... members on the config's device, for as long as more of them gain 10 %.
 
-    Takes up to a few seconds, once for a program and process. On a CPU with one thread, as a population has.
+    Takes up to a few seconds, once for a program and process. On a CPU these are seconds of one thread, as a population has.
     """
     key = (program(config), most)
     if key not in _measured:
@@ -67,7 +70,7 @@ def _walk(config: TrainConfig, world: World, most: int) -> Iterator[Cost]:
         except torch.OutOfMemoryError:
             return
         yield Cost(members, seconds)
-        if seconds * GAIN > best:
+        if best < GAIN * seconds:
             return
         best, members = seconds, min(2 * members, most) if members < most else 0
 
@@ -100,12 +103,14 @@ def _seconds(step: Callable[[], object], world: World) -> float:
 
 
 def _block(step: Callable[[], object], count: int, world: World) -> float:
+    """Seconds of some steps; on a CPU those of this process, whatever others do meanwhile."""
+    clock = time.process_time if world.device.type == "cpu" else time.perf_counter
     _wait(world)
-    began = time.perf_counter()
+    began = clock()
     for _ in range(count):
         step()
     _wait(world)
-    return time.perf_counter() - began
+    return clock() - began
 
 
 def _wait(world: World) -> None:
