@@ -10,10 +10,12 @@ if TYPE_CHECKING:
     import polars
 
 STATES = ("state", "status", "run_state", "run_status")
-FINISHED = frozenset(["finished", "complete", "completed", "done", "success", "succeeded", "terminated", "ok"])
+FINISHED = frozenset(
+    ["finished", "complete", "completed", "done", "success", "succeeded", "terminated", "ok", "diverged"]
+)
 _UNFINISHED_WORDS = (
     "crashed failed fail failure killed running pending pruned waiting error errored scheduled preempted preempting "
-    "paused stopped aborted cancelled canceled timeout restoring"
+    "paused stopped aborted cancelled canceled timeout restoring planned lost"
 )
 UNFINISHED = frozenset(_UNFINISHED_WORDS.split())
 NEARLY = 0.98  # of the steps: the last one need not have been logged
