@@ -33,6 +33,8 @@ def _arguments(arguments: ast.arguments) -> Iterator[tuple[str, str, str]]:
     """Name, flag and default, in words, of what a command takes."""
     for argument in (*arguments.posonlyargs, *arguments.args):
         yield argument.arg, argument.arg.upper(), ""
+    if arguments.vararg:
+        yield arguments.vararg.arg, f"{arguments.vararg.arg.upper()}...", ""
     for argument, node in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True):
         flag = "--" + argument.arg.replace("_", "-")
         default = ast.literal_eval(node) if node else None

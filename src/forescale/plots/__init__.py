@@ -1,4 +1,4 @@
-"""Pictures of laws, plans, frontiers, schedules, scores, surfaces, iso-FLOP sets and fits; they hold no logic."""
+"""Pictures of laws, plans, frontiers, schedules, scores, surfaces, iso-FLOP sets, fits and runs; they hold no logic."""
 
 from forescale.plots._caution import caution_chart as caution_chart
 from forescale.plots._checks import coords_chart as coords_chart
@@ -18,6 +18,7 @@ from forescale.plots._loss import loss_fit_chart as loss_fit_chart
 from forescale.plots._loss import loss_residual_chart as loss_residual_chart
 from forescale.plots._plan import plan_map as plan_map
 from forescale.plots._residuals import residual_chart as residual_chart
+from forescale.plots._run_curve import run_curve as run_curve
 from forescale.plots._save import inline_svg as inline_svg
 from forescale.plots._save import picture_bytes as picture_bytes
 from forescale.plots._save import picture_format as picture_format
@@ -28,6 +29,11 @@ from forescale.plots._scores import held_out_chart as held_out_chart
 from forescale.plots._scores import score_chart as score_chart
 from forescale.plots._surface import surface_map as surface_map
 from forescale.plots._terminal import law_curve as law_curve
+from forescale.plots._tune import tuning_belief_map as tuning_belief_map
+from forescale.plots._tune import tuning_gap_chart as tuning_gap_chart
+from forescale.plots._tune_runs import tuning_runs_charts as tuning_runs_charts
+from forescale.plots._tune_runs import tuning_runs_figure as tuning_runs_figure
+from forescale.plots._tune_runs import tuning_target_chart as tuning_target_chart
 
 __all__ = [
     "calibration_chart",
@@ -51,11 +57,17 @@ __all__ = [
     "picture_format",
     "plan_map",
     "residual_chart",
+    "run_curve",
     "save",
     "schedules_figure",
     "score_chart",
     "slope_chart",
     "surface_map",
     "transfer_chart",
+    "tuning_belief_map",
+    "tuning_gap_chart",
+    "tuning_runs_charts",
+    "tuning_runs_figure",
+    "tuning_target_chart",
     "value_chart",
 ]
