@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, func, select, true, update
 from sqlalchemy.engine import Connection, Engine
 
 from forescale.errors import ForescaleError, UnknownNameError
-from forescale.sweep._job import ENDED, MEASURED, Job, Outcome, State
+from forescale.sweep._job import ENDED, MEASURED, STATES, Job, Outcome, State
 from forescale.sweep._run import RESULT, STOP
 from forescale.sweep.store._database import now, transaction
 from forescale.sweep.store._entry import Entry, entry_of, job_of, job_text, outcome_text
@@ -154,7 +154,8 @@ class Store:
         """How many runs are in each state that there is."""
         query = select(rows.c.state, func.count()).group_by(rows.c.state)
         with self._transaction() as connection:
-            return {cast("State", row[0]): row[1] for row in connection.execute(query)}
+            found = {row[0]: row[1] for row in connection.execute(query)}
+        return {state: found[state] for state in STATES if state in found}
 
     def retry(self, keys: Sequence[str]) -> int:
         """Plan runs again that failed, diverged, stopped or were lost; how many.
