@@ -32,7 +32,7 @@ OWN, DRIFT, MEMORY = 0.0035, 0.002, 0.3  # of each run: a level, and a drift tha
 FAR = 0.02  # ln loss above the best at which these have doubled
 COMMON = 0.3  # free: far more than what it stands for
 NOISE = 0.2  # of the variance of a batch's loss is the run's own, the rest that of its data
-FREEDOM = 4.0  # of Student's t
+FREEDOM = 2.0  # of Student's t, and one more for each finished run: few say little of how wide the interval should be
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +41,8 @@ class End:
 
     key: str
     loss: float  # median
-    scale: float  # of the Student t of ln loss, with `FREEDOM` degrees
+    scale: float  # of the Student t of ln loss; 0: it is known
+    freedom: float  # its degrees
 
     @property
     def low(self) -> float:
@@ -57,11 +58,11 @@ class End:
         """The loss that it stays below with this probability."""
         from scipy.special import stdtrit
 
-        return self.loss * math.exp(self.scale * float(stdtrit(FREEDOM, probability)))
+        return self.loss * math.exp(self.scale * float(stdtrit(self.freedom, probability)))
 
     def probability_below(self, loss: float) -> float:
         """The probability that it ends below `loss`."""
-        return below(math.log(loss / self.loss), self.scale)
+        return below(math.log(loss / self.loss), self.scale, self.freedom)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,25 +72,27 @@ class Forecast:
     keys: tuple[str, ...]
     log_loss: NDArray[np.float64]  # medians; shape (curves,)
     covariance: NDArray[np.float64]  # of the errors, zero for what has finished; shape (curves, curves)
+    freedom: float  # degrees of the Student t of an error
 
     def end(self, key: str) -> End:
         """The end of one of the runs."""
         i = self.keys.index(key)
-        return End(key=key, loss=math.exp(self.log_loss[i]), scale=math.sqrt(max(float(self.covariance[i, i]), 0.0)))
+        scale = math.sqrt(max(float(self.covariance[i, i]), 0.0))
+        return End(key=key, loss=math.exp(self.log_loss[i]), scale=scale, freedom=self.freedom)
 
     def chance(self, key: str, other: str, margin: float = 0.0) -> float:
         """The probability that a run ends below (1 + `margin`) times the loss of the other."""
         i, j = self.keys.index(key), self.keys.index(other)
         variance = self.covariance[i, i] + self.covariance[j, j] - 2 * self.covariance[i, j]
         ahead = float(self.log_loss[j] - self.log_loss[i]) + math.log1p(margin)
-        return below(ahead, math.sqrt(max(float(variance), 0.0)))
+        return below(ahead, math.sqrt(max(float(variance), 0.0)), self.freedom)
 
 
-def below(ahead: float, scale: float) -> float:
+def below(ahead: float, scale: float, freedom: float) -> float:
     """The probability that a Student t of this scale is below `ahead`; of what is known exactly, 0 or 1."""
     from scipy.special import stdtr
 
-    return float(stdtr(FREEDOM, ahead / scale)) if scale > 0 else float(ahead > 0)
+    return float(stdtr(freedom, ahead / scale)) if scale > 0 else float(ahead > 0)
 
 
 def forecast_end(curve: Curve, references: Sequence[Curve]) -> End:
@@ -120,7 +123,8 @@ def forecast(curves: Sequence[Curve]) -> Forecast:
     known = np.array([curve.end is not None for curve in curves])
     mean[known] = [math.log(curve.end) for curve in curves if curve.end is not None]
     error[known] = error[:, known] = 0.0
-    return Forecast(keys=tuple(curve.key for curve in curves), log_loss=mean, covariance=error)
+    keys = tuple(curve.key for curve in curves)
+    return Forecast(keys=keys, log_loss=mean, covariance=error, freedom=FREEDOM + int(known.sum()))
 
 
 def bins_of(curve: Curve) -> int:

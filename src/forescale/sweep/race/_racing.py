@@ -11,7 +11,7 @@ from forescale.errors import ForescaleError
 from forescale.sweep._job import Job
 from forescale.sweep.race._curve import Curve, cells, curve_of
 from forescale.sweep.race._decide import Race, decide, finishers
-from forescale.sweep.race._forecast import FREEDOM, End, bins_of, forecast
+from forescale.sweep.race._forecast import End, bins_of, forecast
 
 if TYPE_CHECKING:
     from forescale.sweep.store import Entry, Store
@@ -107,9 +107,9 @@ def missed(end: End, best: float) -> float:
     ahead = math.log(best / end.loss)
     if end.scale == 0:
         return max(ahead, 0.0)
-    z = ahead / end.scale
-    density = float(t.pdf(z, FREEDOM))
-    return end.scale * (z * float(stdtr(FREEDOM, z)) + (FREEDOM + z * z) / (FREEDOM - 1) * density)
+    z, freedom = ahead / end.scale, end.freedom
+    density = float(t.pdf(z, freedom))
+    return end.scale * (z * float(stdtr(freedom, z)) + (freedom + z * z) / (freedom - 1) * density)
 
 
 def _ends(store: Store, entries: Sequence[Entry], race: Race) -> tuple[dict[str, End], list[float]]:
