@@ -57,7 +57,7 @@ def test_a_newer_store_is_refused(where: str, store: Store) -> None:
 
 def test_a_server_needs_a_folder_of_runs_once(postgres: Any, tmp_path: Path) -> None:
     where = postgres()
-    with pytest.raises(ForescaleError, match="say which folder they go to"):
+    with pytest.raises(ForescaleError, match=r"say which folder they go to \(--runs\)"):
         open_store(where)
     open_store(where, runs=tmp_path)
     assert open_store(where).runs == tmp_path

@@ -108,7 +108,7 @@ def _prepare(
             _check_version(version, name, VERSION)
             if version is None and file is None and folder is None:
                 raise ForescaleError(
-                    f"the store {name} is no file to put the folders of runs beside: say which folder they go to, one "
+                    f"the store {name} is no file to put the folders of runs beside: say which folder they go to (--runs), one "
                     "that every node reaches."
                 )
             _make(engine, file, folder, patience)
