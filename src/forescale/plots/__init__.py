@@ -16,6 +16,7 @@ from forescale.plots._landscape import landscape_maps as landscape_maps
 from forescale.plots._loss import loss_constants_chart as loss_constants_chart
 from forescale.plots._loss import loss_fit_chart as loss_fit_chart
 from forescale.plots._loss import loss_residual_chart as loss_residual_chart
+from forescale.plots._pareto import pareto_chart as pareto_chart
 from forescale.plots._plan import plan_map as plan_map
 from forescale.plots._residuals import residual_chart as residual_chart
 from forescale.plots._run_curve import run_curve as run_curve
@@ -53,6 +54,7 @@ __all__ = [
     "loss_constants_chart",
     "loss_fit_chart",
     "loss_residual_chart",
+    "pareto_chart",
     "picture_bytes",
     "picture_format",
     "plan_map",
