@@ -9,7 +9,7 @@ from typing import Any
 from optuna import create_study, logging
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.study import Study
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial, Trial, TrialState
 
 from forescale.errors import ForescaleError
 from forescale.sweep.pareto._front import Front, make_front
@@ -23,7 +23,7 @@ Make = Callable[
     [dict[str, Any]], tuple[float, float]
 ]  # settings to the loss (infinite: diverged) and the metric's value
 Space = Mapping[str, BaseDistribution | Sequence[Any]]
-AGAIN = "again"  # of a trial: the number of the one that an interrupted process left running, with the same settings
+MOST_FAILURES = 20  # in a row
 
 
 def open_study(
@@ -59,26 +59,43 @@ def explore(
     first: Sequence[Settings] = (),
     say: Callable[[str], None] | None = None,
 ) -> None:
-    """Make trials until the study has `trials` of them, those it had before included.
+    """Make trials until `trials` of the study are finished, those it had before included.
 
     `space` maps each parameter to a distribution of Optuna, or to the list of its values. A new study begins with the
     settings of `first`, which may leave parameters open: the same shape a few times is a sweep of its learning rate, from
-    which all others learn. `make` may raise `ForescaleError` for settings that cannot be: the trial has failed, and `say`
-    hears why. A trial that an interrupted process left running is made anew with the same settings; so one process at a
-    time, and a `make` that resumes loses nothing.
+    which all others learn. `make` and the sampler's `workload_of` may raise `ForescaleError` for settings that cannot be:
+    `say` hears why, and the next ones are tried; it is raised after 20 in a row. A trial that an interrupted process left
+    running is made anew with the same settings; so one process at a time, and a `make` that resumes loses nothing.
     """
     distributions = _ordered(space)
     _go_on(study, first)
-    while len(_ended(study)) < trials:
-        trial = study.ask(distributions)
+    failures = 0
+    while len(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))) < trials:
+        trial = study.ask()
         try:
-            loss, value = make(dict(trial.params))
+            params = {name: _suggest(trial, name, d) for name, d in distributions.items()}
+            loss, value = make(params)
         except ForescaleError as error:
             study.tell(trial, state=TrialState.FAIL)
+            failures += 1
+            if failures == MOST_FAILURES:
+                raise ForescaleError(
+                    f"{failures} settings in a row are not possible, the last one since {error}"
+                ) from error
             (say or _silent)(f"trial {trial.number} is not possible: {error}")
             continue
+        failures = 0
         study.tell(trial, [math.inf if math.isnan(loss) else loss, value])
         (say or _silent)(f"trial {trial.number}: loss {loss:.4f}, {value:.4g}, {_said(trial.params)}")
+
+
+def _suggest(trial: Trial, name: str, among: BaseDistribution) -> Any:
+    if isinstance(among, CategoricalDistribution):
+        return trial.suggest_categorical(name, among.choices)
+    if isinstance(among, IntDistribution):
+        return trial.suggest_int(name, among.low, among.high, step=among.step, log=among.log)
+    assert isinstance(among, FloatDistribution)
+    return trial.suggest_float(name, among.low, among.high, step=among.step, log=among.log)
 
 
 def front_of(study: Study, metric: Metric, **options: Any) -> Front:
@@ -124,13 +141,6 @@ def _distribution(name: str, given: BaseDistribution | Sequence[Any]) -> BaseDis
     return CategoricalDistribution(list(given))
 
 
-def _ended(study: Study) -> list[FrozenTrial]:
-    """Trials that are over, but for those that were made anew."""
-    trials = study.get_trials(deepcopy=False)
-    again = {t.user_attrs.get(AGAIN) for t in trials}
-    return [t for t in trials if t.state.is_finished() and t.number not in again]
-
-
 def _go_on(study: Study, first: Sequence[Settings]) -> None:
     """Plan the first settings of a new study, or again what an interrupted one was at."""
     known = study.get_trials(deepcopy=False)
@@ -139,7 +149,7 @@ def _go_on(study: Study, first: Sequence[Settings]) -> None:
             study.enqueue_trial(dict(settings))
     for trial in known:
         if trial.state == TrialState.RUNNING:
-            study.enqueue_trial(trial.params, user_attrs={AGAIN: trial.number})
+            study.enqueue_trial(trial.params)
             study.tell(trial.number, state=TrialState.FAIL)
 
 

@@ -45,6 +45,9 @@ class ParetoSampler(BaseSampler):
         objective: int = 0,
         seed: int = 0,
     ) -> None:
+        known: Any = prior
+        if not isinstance(known, Law | Calibration | Runs | None):
+            raise ForescaleError(f"a prior is a Law, a Calibration, Runs or None; got {type(known).__name__}.")
         self.workload_of = workload_of
         self.objective = objective
         self.fixed = dict(fixed or {})
@@ -110,11 +113,9 @@ class ParetoSampler(BaseSampler):
 
     def _prior_of(self, study: Study, key: Key) -> Law | Calibration | None:
         """What the trials of other keys, and the prior that was given, say; None: the published one."""
-        given: Any = self._prior
+        given = self._prior
         if isinstance(given, Law | Calibration):
             return given
-        if not isinstance(given, Runs | None):
-            raise ForescaleError(f"a prior is a Law, a Calibration, Runs or None; got {type(given).__name__}.")
         finished = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
         others = [t for t in finished if key_of(t.params) != key]
         return self._calibration(runs_of(others, self.workload_of, self.objective, self.fixed), given)
