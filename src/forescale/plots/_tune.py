@@ -69,7 +69,7 @@ def tuning_gap_chart(tuned: Tuned, axes: Axes | None = None) -> Axes:
     The cost is in per cent of the compute of one run of the target; where the target was run around the prediction, the
     true gap stands at the end.
     """
-    drawn: Any = new_axes(5.6, 3.4) if axes is None else axes
+    drawn: Any = new_axes(4.8, 3.1) if axes is None else axes
     spent, gaps = _spent(tuned), [100 * seen.loss_gap for seen in _foresights(tuned)]
     drawn.plot(spent, gaps, color=BLUE, marker="o", linewidth=1.5, markersize=6)
     for i, point in enumerate(zip(spent, gaps, strict=True)):
@@ -81,7 +81,7 @@ def tuning_gap_chart(tuned: Tuned, axes: Axes | None = None) -> Axes:
             "measured", (spent[-1], 100 * tuned.verified.gap), (9, -3), textcoords="offset points", fontsize=SMALL
         )
     drawn.set(
-        xlim=(-0.04 * max(spent), 1.16 * max(spent)) if any(spent) else (-1, 1),
+        xlim=(-0.04 * max(spent), 1.28 * max(spent)) if any(spent) else (-1, 1),
         ylim=(-0.04 * max(gaps), 1.12 * max(gaps)),
     )
     drawn.set_xlabel("compute of the proxies (% of the target's)", fontsize=SMALL)

@@ -58,7 +58,7 @@ def tuning_target_chart(tuned: Tuned, axes: Axes | None = None) -> Axes:
     """
     verified = tuned.verified
     assert verified is not None
-    drawn: Any = new_axes(6.0, 4.0) if axes is None else axes
+    drawn: Any = new_axes(4.8, 3.7) if axes is None else axes
     tries = (verified.predicted, *verified.others)
     entries = _draw_losses(drawn, tries, tuned.calibration.after.learning_rate)
     star: Any = {"marker": "*", "color": VERMILION, "markeredgecolor": INK, "markersize": 17, "linestyle": "none"}
@@ -114,7 +114,7 @@ def _tried(entry: Entry) -> Try | None:
 
 def _title(row: Any, entries: Sequence[Entry], tries: Sequence[Try]) -> str:
     diverged, without = sum(math.isinf(each.loss) for each in tries), len(entries) - len(tries)
-    said = [f"{len(entries)} runs"]
+    said = ["1 run" if len(entries) == 1 else f"{len(entries)} runs"]
     said += [f"{diverged} diverged"] if diverged else []
     said += [f"{without} without a loss"] if without else []
     return f"N = {humanize(row['params'])}, D = {humanize(row['tokens'])}\n{', '.join(said)}"

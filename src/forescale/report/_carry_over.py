@@ -48,7 +48,7 @@ def recipe_table(tuned: Tuned) -> Table:
 def reasons_table(tuned: Tuned) -> Table:
     """Why each number is what it is, and what its low and high stand for."""
     rows = [(_named(name), value.reason, value.interval) for name, value in vars(tuned.run.recipe).items()]
-    return Table(caption="Why.", head=("", "reason", "low and high are"), rows=rows)
+    return Table(caption="The reasons.", head=("", "reason", "low and high are"), rows=rows)
 
 
 def _row(name: str, value: Value) -> Row:
@@ -90,8 +90,11 @@ def _folded(line: str) -> str:
 
 def train_command(config: TrainConfig) -> str:
     """The `forescale train` that makes this run, numbers in full; `unsaid` has what no option says."""
+    from forescale.train._own import FIELDS, owned
+
     options = {**_model(config.shape), "seq_len": config.seq_len}
-    options |= {name: getattr(config, name) for name in RECIPE}
+    decided = {FIELDS[option] for option in owned(config.schedule)}  # by the schedule's own text
+    options |= {name: getattr(config, name) for name in RECIPE if name not in decided}
     options |= _changed(config, SETTINGS) | _changed(config.options, MODEL)
     options |= {"held_out": _text(config.held_out)} if config.held_out is not None else {}
     if config.base is not None:
@@ -112,7 +115,7 @@ def unsaid(config: TrainConfig) -> list[str]:
     )
     said = [f"{name} = {value}" for name, value in made.items()]
     size: dict[str, Any] = _model(config.shape) | {"vocab": config.shape.vocab, "seq_len": config.seq_len}
-    if "shape" not in size and shape_for(**size) != config.shape:
+    if "shape" not in size and shape_for(**size, position=config.options.position) != config.shape:
         said.append("the shape of a model with experts: the options ask for its size")
     return said
 

@@ -233,7 +233,7 @@ def _workload(tuned: Tuned) -> Iterator[tuple[str, str | Number]]:
     for name in ("train_tokens", "held_out_tokens", "fingerprint"):
         if values := corpora.get(name):
             yield f"{name.replace('_', ' ')} of the data", ", ".join(values)
-    yield "sequence length", number(config.seq_len, "{:,.0f}")
+    yield "sequence length", f"{config.seq_len:,} tokens"
     yield "optimizer", config.optimizer
     yield "parametrization", config.scheme
     yield "shape of the target", f"{config.shape.layers} layers, width {config.shape.width}, {config.shape.heads} heads"
