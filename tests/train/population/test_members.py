@@ -43,8 +43,14 @@ def alone(configs: Sequence[TrainConfig], corpus: Any) -> list[Result]:
     return [train(config, corpus=corpus) for config in configs]
 
 
-def test_members_that_differ_in_everything_equal_separate_runs(corpus) -> None:
-    agree(alone(varied(), corpus), train_population(varied(), corpus=corpus))
+@pytest.fixture(scope="module")
+def separate(corpus) -> list[Result]:
+    """The members of `varied`, trained one by one."""
+    return alone(varied(), corpus)
+
+
+def test_members_that_differ_in_everything_equal_separate_runs(corpus, separate) -> None:
+    agree(separate, train_population(varied(), corpus=corpus))
 
 
 GPT = Shape(
@@ -91,8 +97,7 @@ def test_bfloat16_members_equal_separate_runs_as_far_as_bfloat16_goes(corpus) ->
 
 
 @pytest.mark.parametrize("fault", ["rate", "decay", "norm", "data"])
-def test_a_member_that_takes_from_another_would_show(corpus, monkeypatch, fault: str) -> None:
-    expected = alone(varied(), corpus)
+def test_a_member_that_takes_from_another_would_show(corpus, separate, monkeypatch, fault: str) -> None:
     if fault == "norm":
         monkeypatch.setattr(_members.Members, "_clip", clip_by_the_largest)
     elif fault == "data":
@@ -101,7 +106,7 @@ def test_a_member_that_takes_from_another_would_show(corpus, monkeypatch, fault:
         update, name, factor = _members.adamw_update, *{"rate": ("lr", 1.01), "decay": ("weight_decay", 1.5)}[fault]
         monkeypatch.setattr(_members, "adamw_update", lambda b, g: update(b, {**g, name: factor * g[name]}))
     with pytest.raises(AssertionError):
-        agree(expected, train_population(varied(), corpus=corpus))
+        agree(separate, train_population(varied(), corpus=corpus))
 
 
 def clip_by_the_largest(self: Any) -> torch.Tensor:
@@ -118,7 +123,7 @@ def rows_of_the_first(self: Any, taken: Sequence[int], piece: Any) -> torch.Tens
     return rows.expand(len(self.steppers), *rows.shape)
 
 
-def test_a_diverged_member_leaves_and_the_others_do_not_notice(corpus) -> None:
+def test_a_diverged_member_leaves_and_the_others_do_not_notice(corpus, separate) -> None:
     configs = [*varied(), tiny_config(learning_rate=1e6, seed=9), *varied()[:2]]
     seen: list[tuple[int, int]] = []
     results = train_population(configs, corpus=corpus, on_step=lambda place, step: seen.append((place, step.step)))
@@ -127,11 +132,10 @@ def test_a_diverged_member_leaves_and_the_others_do_not_notice(corpus) -> None:
     assert (wild.loss, wild.train_loss) == (math.inf, math.inf)
     assert wild.diverged_at == train(configs[5], corpus=corpus).diverged_at
     assert max(step for place, step in seen if place == 5) == (wild.diverged_at or 0) - 1  # no step after it
-    calm = [config for place, config in enumerate(configs) if place != 5]
-    agree(alone(calm, corpus), [*results[:5], *results[6:]])
+    agree([*separate, *separate[:2]], [*results[:5], *results[6:]])
 
 
-def test_a_member_that_is_not_finite_at_once_harms_nobody(corpus, monkeypatch) -> None:
+def test_a_member_that_is_not_finite_at_once_harms_nobody(corpus, separate, monkeypatch) -> None:
     """Its weights are set to nan before the first step, so that its loss and all its gradients are."""
     configs = varied()
     made = _members.Segment.__init__
@@ -145,15 +149,14 @@ def test_a_member_that_is_not_finite_at_once_harms_nobody(corpus, monkeypatch) -
     results = train_population(configs, corpus=corpus)
     assert results[1].diverged_at == 1
     calm = [0, 2, 3, 4]
-    agree(alone([configs[i] for i in calm], corpus), [results[i] for i in calm])
+    agree([separate[i] for i in calm], [results[i] for i in calm])
 
 
-def test_on_step_stops_single_members(corpus) -> None:
+def test_on_step_stops_single_members(corpus, separate) -> None:
     configs = varied()
     results = train_population(configs, corpus=corpus, on_step=lambda place, step: place == 2 and step.step == 7)
     cut = train(configs[2], corpus=corpus, on_step=lambda step: step.step == 7)
-    others = alone(configs, corpus)
-    agree([*others[:2], cut, *others[3:]], results)
+    agree([*separate[:2], cut, *separate[3:]], results)
     assert results[2].steps == 7
 
 

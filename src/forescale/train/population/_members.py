@@ -20,8 +20,8 @@ from forescale.train.population._stack import Stack
 class Segment:
     """Parameters that stand in one group of the optimizer in every member: a row of each buffer is a member's.
 
-    The members' own models and optimizers see their rows, so that a checkpoint, an evaluation or a step by itself is as
-    in a run that was always alone. Rows are updated by one call of the optimizer's kernel each.
+    The members' own models and optimizers see their rows, so that a checkpoint or a held-out loss is that of a run by
+    itself. A member's row is updated by one call of the optimizer's kernel.
     """
 
     def __init__(self, names: Sequence[str], steppers: Sequence[Stepper]) -> None:
