@@ -99,12 +99,16 @@ def cells(jobs: Sequence[Job]) -> list[list[Job]]:
 
 def _by_tokens(jobs: Sequence[Job]) -> list[list[Job]]:
     made: list[list[Job]] = []
-    for job in sorted(jobs, key=lambda job: job.row["tokens"]):
-        if made and job.row["tokens"] <= 1.05 * made[-1][0].row["tokens"]:
+    for job in sorted(jobs, key=_tokens):
+        if made and _tokens(job) <= 1.05 * _tokens(made[-1][0]):
             made[-1].append(job)
         else:
             made.append([job])
     return made
+
+
+def _tokens(job: Job) -> float:
+    return float(job.row.get("tokens") or 0)
 
 
 def _done(metrics: polars.DataFrame, row: Mapping[str, Any]) -> NDArray[np.float64]:

@@ -11,7 +11,7 @@ from forescale.errors import ForescaleError
 from forescale.sweep._job import Job
 from forescale.sweep.race._curve import Curve, cells, curve_of
 from forescale.sweep.race._decide import Race, decide, finishers
-from forescale.sweep.race._forecast import End, bins_of, forecast
+from forescale.sweep.race._forecast import BINS, End, forecast
 
 if TYPE_CHECKING:
     from forescale.sweep.store import Entry, Store
@@ -26,33 +26,30 @@ class Racing:
     def __init__(self, race: Race | None = None) -> None:
         self.race = race or Race()
         self._finished: dict[str, Curve] = {}
-        self._asked: dict[
-            str, tuple[int, ...]
-        ] = {}  # how far each run was, and how many had finished, when last looked at
+        self._asked: dict[str, tuple[int, int]] = {}  # finished runs of its cell, and its own bins, at the last look
 
     def __call__(self, store: Store, running: Sequence[Entry]) -> Mapping[str, str]:
         finished = {entry.key: entry for entry in store.jobs(("done",))}
         keys = {entry.key for entry in running}
         ended: dict[str, str] = {}
         for cell in cells([entry.job for entry in (*finished.values(), *running)]):
-            if moving := [job for job in cell if job.key in keys]:
-                done = [c for job in cell if (c := self._done(store, finished.get(job.key))) is not None]
-                ended |= self._decide(done, [c for job in moving if (c := _read(store, job)) is not None])
+            moving, done = ([job for job in cell if (job.key in keys) is wanted] for wanted in (True, False))
+            if self._moved(store, moving, len(done)):
+                known = [c for job in done if (c := self._done(store, finished[job.key])) is not None]
+                ended |= decide([*known, *(c for job in moving if (c := _read(store, job)) is not None)], self.race)
         return ended
 
-    def _decide(self, done: Sequence[Curve], moving: Sequence[Curve]) -> dict[str, str]:
-        """Nothing where no run has come further by a bin since the last look: the answer would be the same."""
-        now = {curve.key: (bins_of(curve), len(done)) for curve in moving}
-        if all(self._asked.get(key) == state for key, state in now.items()):
-            return {}
+    def _moved(self, store: Store, moving: Sequence[Job], done: int) -> bool:
+        """Whether a run has come further by a bin, or another has finished, since the last look; else nothing is new."""
+        now = {job.key: (done, int(_so_far(store, job) * BINS)) for job in moving}
+        moved = any(self._asked.get(key) != state for key, state in now.items())
         self._asked |= now
-        return decide([*done, *moving], self.race)
+        return moved
 
-    def _done(self, store: Store, entry: Entry | None) -> Curve | None:
-        if entry is None:
-            return None
-        if entry.key not in self._finished and (curve := _read(store, entry.job, _end(entry))) is not None:
-            self._finished[entry.key] = curve
+    def _done(self, store: Store, entry: Entry) -> Curve | None:
+        if entry.key not in self._finished and (end := _end(entry)) is not None:
+            if (curve := _read(store, entry.job, end)) is not None:
+                self._finished[entry.key] = curve
         return self._finished.get(entry.key)
 
 
@@ -126,6 +123,14 @@ def _ends(store: Store, entries: Sequence[Entry], race: Race) -> tuple[dict[str,
             regrets.append(sum(missed(end, min(c.end for c in done if c.end)) for end in made.values()))
             ends |= made
     return ends, regrets
+
+
+def _so_far(store: Store, job: Job) -> float:
+    """The share of a run that its newest record has reached."""
+    newest, row = store.latest(job.key) or {}, job.row
+    if row.get("tokens") and "tokens" in newest:
+        return float(newest["tokens"]) / float(row["tokens"])
+    return float(newest.get("step") or 0) / float(row.get("steps") or math.inf)
 
 
 def _read(store: Store, job: Job, end: float | None = None) -> Curve | None:
