@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,18 +17,8 @@ from forescale.train import TrainConfig
 from forescale.workload import Shape
 
 TINY = Shape(layers=1, width=16, heads=2, vocab=256, ffn_width=32)
-OWN = {
-    "seconds",
-    "tokens_per_second",
-    "versions",
-    "machine",
-    "notes",
-    "attempts",
-    "created",
-    "started",
-    "ended",
-    "beat",
-}
+# Of a table what two sweeps have in common: neither times nor machines.
+SHARED = ("key", "state", "loss", "bits_per_byte", "params", "tokens", "steps", "learning_rate", "seed")
 
 
 def tiny_jobs(folder: Path, count: int, **changes: Any) -> list[Job]:
@@ -57,12 +48,19 @@ def planned(where: Path, jobs: list[Job]) -> Store:
 
 
 def measured(store: Store) -> pl.DataFrame:
-    """The table without what no two runs have in common: times, and who made them."""
-    table = store.table().sort("key")
-    return table.select([name for name in table.columns if name in KEPT])
+    """What a sweep came to, without times and machines."""
+    return store.table().select(SHARED).sort("key")
 
 
-KEPT = ("key", "state", "loss", "train_loss", "bits_per_byte", "params", "tokens", "steps", "learning_rate", "seed")
+def children(pid: int) -> list[int]:
+    """Processes that a process has started and that are still there."""
+    found: list[int] = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            state, parent = stat.read_text(errors="replace").rpartition(")")[2].split()[:2]
+            if int(parent) == pid and state != "Z":
+                found.append(int(stat.parent.name))
+    return found
 
 
 def main() -> None:

@@ -184,7 +184,7 @@ def test_an_interrupted_driver_releases_its_runs_and_says_how_to_go_on(
 
     engine = Instant(outcome)
     with pytest.raises(
-        RunInterruptedError, match="1 runs ended under this driver, 4 are left.*the same command"
+        RunInterruptedError, match=r"1 runs ended under this driver, 4 are left.*the same command"
     ) as raised:
         drive(store, engine, progress=False)
     assert raised.value.exit_code == 128 + number
@@ -261,7 +261,7 @@ def test_drivers_at_once_share_the_runs(tmp_path: Path) -> None:
 def test_no_run_starts_on_a_full_disk(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(driver_module, "LEAST_DISK", 1e30)
     engine = Instant()
-    with pytest.raises(ForescaleError, match="less than 1e\\+30B free.*make room and go on"):
+    with pytest.raises(ForescaleError, match=r"less than 1e\+30B free.*make room and go on"):
         drive(store, engine, progress=False)
     assert engine.started == []
     assert engine.closed

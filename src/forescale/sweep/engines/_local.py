@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import tempfile
 import time
@@ -9,7 +10,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from forescale.errors import ForescaleError
-from forescale.quantities import humanize
 from forescale.sweep._job import Outcome
 from forescale.sweep.engines._engine import Task
 from forescale.sweep.engines._members import grouped
@@ -19,6 +19,10 @@ from forescale.sweep.engines._worker import PATIENCE, Worker, wait_for
 
 STILLBORN = 3  # workers in a row that ended before they began: it is no accident
 GPUS = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")  # one of these is there where there is a GPU
+GUARDED = (
+    'In a script of yours a sweep must be started under `if __name__ == "__main__":`, for every worker process loads '
+    "the script too."
+)
 
 
 class LocalEngine:
@@ -40,6 +44,7 @@ class LocalEngine:
                 raise ForescaleError(f"{name} must be 1 or more; got {value}: leave it out, or give a number of them.")
         if device not in ("auto", "cpu", "cuda"):
             raise ForescaleError(f"device must be auto, cpu or cuda; got {device!r}: choose one.")
+        _check_main()
         self.device, self.gpus = device, _gpus() if device != "cpu" else ()
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         self.workers, self.threads = _divided(cores, len(self.gpus), workers, threads)
@@ -85,8 +90,9 @@ class LocalEngine:
 
     def _place(self) -> None:
         """Start what waits, in its order, as far as there are workers and memory."""
-        while self._waiting and (worker := self._idle()) is not None:
-            if self._short_of(self._waiting[0]):
+        while self._waiting and not self._short_of(self._waiting[0]):
+            worker = self._idle()
+            if worker is None:
                 return
             worker.give(self._waiting.pop(0))
 
@@ -110,7 +116,7 @@ class LocalEngine:
         if missing and running:
             self._say("memory is short: fewer runs than workers go on at once")
         elif missing:
-            self._say(f"a run starts that may need {humanize(missing)}B more memory than is free")
+            self._say("a run starts that may need more memory than is free; nothing else runs beside it")
         return bool(missing and running)
 
     def _heard(self, worker: Worker) -> list[tuple[str, Outcome]]:
@@ -134,10 +140,7 @@ class LocalEngine:
         if not worker.ready:
             self._stillborn += 1
         if self._stillborn >= STILLBORN:
-            raise ForescaleError(
-                f"a worker process of the local engine cannot start; {why}. In a script of yours the sweep must be started "
-                'under `if __name__ == "__main__":`, as for every pool of processes.'
-            )
+            raise ForescaleError(f"a worker process of the local engine cannot start; {why}. {GUARDED}")
         return [(key, Outcome(state="lost", problem=why)) for key in worker.tasks]
 
     def _ended(self, worker: Worker) -> list[tuple[str, Outcome]]:
@@ -165,6 +168,12 @@ class LocalEngine:
         if sentence not in self._said:
             self._said.add(sentence)
             self.notes.append(sentence)
+
+
+def _check_main() -> None:
+    """Raise `ForescaleError` in a worker that is just loading its driver's script, as multiprocessing itself would."""
+    if getattr(multiprocessing.current_process(), "_inheriting", False):
+        raise ForescaleError(GUARDED)
 
 
 def _late(task: Task) -> Outcome:
