@@ -7,7 +7,8 @@ is high and goes as it decays, rate^GAMMA. Each is a smooth function of the sett
 on its own, more where it is far from the best. All of it is one Gaussian process, with the interval of a Student t.
 
 The two powers are those of the laws of whole curves with schedules (Tissue et al., arXiv:2408.11029; Luo et al.,
-arXiv:2503.12811). The constants gave the finished runs of `benchmarks/bench_race.py` the best likelihood, roughly rounded.
+arXiv:2503.12811). The constants gave the ends of the runs of `benchmarks/bench_race.py` about the highest likelihood, the
+three differences between settings twice as wide, so that two or three finished runs do not seem to say more than they do.
 """
 
 from __future__ import annotations

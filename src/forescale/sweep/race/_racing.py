@@ -47,9 +47,9 @@ class Racing:
         return moved
 
     def _done(self, store: Store, entry: Entry) -> Curve | None:
-        if entry.key not in self._finished and (end := _end(entry)) is not None:
-            if (curve := _read(store, entry.job, end)) is not None:
-                self._finished[entry.key] = curve
+        end = _end(entry)
+        if entry.key not in self._finished and end is not None and (curve := _read(store, entry.job, end)) is not None:
+            self._finished[entry.key] = curve
         return self._finished.get(entry.key)
 
 
