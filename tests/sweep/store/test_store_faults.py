@@ -77,6 +77,15 @@ def test_a_file_has_its_runs_beside_it(tmp_path: Path) -> None:
     assert open_store(f"sqlite:///{tmp_path}/sweep.db").runs == store.runs
 
 
+def test_a_store_stays_where_it_is_when_the_process_moves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    store = open_store("sweep.db")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert store.add([make_job(1)]) == 1
+    assert store.folder("abc") == tmp_path / "sweep.db.runs" / "abc"
+
+
 @pytest.mark.parametrize(
     ("where", "sentence"),
     [

@@ -79,13 +79,15 @@ def _path_in(database: str | None) -> str:
 
 
 def _file(where: str, *, create: bool) -> Path:
-    path = Path(where)
+    path = Path(where).absolute()  # whatever folder the process goes to
     if not where.strip() or path.is_dir():
         raise ForescaleError(f"a store must be a file such as sweep.db; got {'a folder, ' if where else ''}{where!r}.")
-    if not path.exists() and not create:
+    if path.exists():
+        return path
+    if not create:
         raise ForescaleError(f"there is no store {where}: name another one; `forescale sweep` makes one.")
     try:
-        path.touch(exist_ok=True) if not path.exists() else None
+        path.touch()
     except OSError as error:
         raise ForescaleError(f"the store {where} cannot be made: {error.strerror or error}.") from None
     return path
