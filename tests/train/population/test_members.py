@@ -11,7 +11,9 @@ import pytest
 import torch
 from loop_runs import TINY, tiny_config
 
+from forescale.errors import ForescaleError
 from forescale.train import ModelOptions, Result, TrainConfig, train
+from forescale.train._progress import Progress
 from forescale.train.population import _members, train_population
 from forescale.workload import Shape
 
@@ -205,3 +207,38 @@ def test_seconds_are_a_share_of_the_time(corpus) -> None:
     results = train_population([tiny_config(seed=seed, steps=12 + seed) for seed in range(4)], corpus=corpus)
     assert 0 < sum(result.seconds for result in results) < time.perf_counter() - began
     assert "with 3 more" in results[0].notes[-1]
+
+
+def test_progress_is_of_all_members_together(corpus, monkeypatch, capsys) -> None:
+    monkeypatch.setattr(Progress, "due", property(lambda _: True))
+    train_population([tiny_config(seed=seed, steps=12 - seed) for seed in range(3)], corpus=corpus, progress=True)
+    shown = capsys.readouterr().err
+    assert "3 runs as one program" in shown
+    assert [line.split()[1] for line in shown.splitlines() if line.startswith("step")][-3:] == [
+        "30/33",
+        "32/33",
+        "33/33",
+    ]
+
+
+def test_a_thread_count_that_is_not_used_is_said(corpus) -> None:
+    results = train_population([tiny_config(threads=2, seed=seed, steps=3) for seed in range(2)], corpus=corpus)
+    assert "a population takes one thread; threads 2 is not used" in results[1].notes
+    assert results[1].threads == 1
+
+
+def test_several_processes_share_no_population(corpus, monkeypatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ForescaleError, match="torchrun started 2"):
+        train_population([tiny_config(), tiny_config()], corpus=corpus)
+
+
+@pytest.mark.slow
+def test_a_compiled_population_equals_separate_runs(corpus, monkeypatch) -> None:
+    """Traced as a compiler traces it, forward and backward; no code is generated, which would take minutes."""
+    compile_ = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda model: compile_(model, backend="aot_eager"))
+    configs = [tiny_config(seed=seed, compile=True) for seed in (0, 1)]
+    expected = alone([replace(config, compile=False) for config in configs], corpus)
+    for one, member in zip(expected, train_population(configs, corpus=corpus), strict=True):
+        assert member.losses == pytest.approx(one.losses, rel=ROUNDING)

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from forescale.train import Decoder, ModelOptions, build_model
+from forescale.train import Decoder, ModelOptions, _losses, build_model
 from forescale.train.population import _stack
 from forescale.train.population._norms import stacked_rms_norm
 from forescale.train.population._stack import Stack
@@ -113,6 +113,24 @@ def test_a_part_that_takes_another_members_weight_would_show(monkeypatch: pytest
     monkeypatch.setattr(kind, "__init__", shifted)
     with pytest.raises(AssertionError):
         check(*MODELS["rotary, rms, gated, grouped queries"])
+
+
+@pytest.mark.parametrize("z_loss", [0.0, 0.3])
+@pytest.mark.parametrize("small", [0, _losses.SMALL], ids=["at once", "pytorch's"])
+def test_losses_of_several_models_are_those_of_each(monkeypatch: pytest.MonkeyPatch, z_loss: float, small: int) -> None:
+    monkeypatch.setattr(_losses, "SMALL", small)
+    draw = torch.Generator().manual_seed(0)
+    logits = torch.randn(3, 8, 11, generator=draw, dtype=torch.float64, requires_grad=True)
+    targets, weights = torch.randint(11, (3, 8), generator=draw), torch.tensor([0.5, 1.0, 2.0])
+    made = _losses.cross_entropy(logits, targets, z_loss)
+    (found,) = torch.autograd.grad((made.objective * weights).sum(), logits)
+    for member in range(3):
+        own = logits[member].detach().requires_grad_()
+        loss = nn.functional.cross_entropy(own, targets[member])
+        objective = loss + z_loss * own.logsumexp(-1).square().mean()
+        torch.testing.assert_close(made.loss[member], loss.detach())
+        torch.testing.assert_close(made.objective[member], objective)
+        torch.testing.assert_close(found[member], weights[member] * torch.autograd.grad(objective, own)[0])
 
 
 def test_masked_weights_have_no_gradient() -> None:

@@ -80,6 +80,8 @@ class Share(Clock):
 class Population:
     """Sessions that take their steps together, each until it ends."""
 
+    members: Members  # of the live sessions; made anew when one leaves
+
     def __init__(self, world: World, on_step: OnMember | None, progress: bool) -> None:
         self.world, self.on_step = world, on_step
         self.clock, self._shared = Clock(), 0.0  # seconds that the members have had their shares of
