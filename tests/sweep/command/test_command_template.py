@@ -66,7 +66,7 @@ def test_a_swept_value_that_is_not_used() -> None:
 def test_the_key_is_that_of_the_command_and_of_the_fields_in_it() -> None:
     key = make("train {learning_rate}").key
     assert key == command_job(Command(run="train {learning_rate}"), {**VALUES, "seed": 7}, compute=2.0).key
-    assert key == make("train {learning_rate}", curve=r"(\d+) (\d+)", grace=1.0, resume="train again").key
+    assert key == make("train {learning_rate}", curve=r"(\d+) (\d+)", grace=1.0, resume="train again {seed}").key
     others = [make("train {learning_rate} {seed}"), make("train {learning_rate}", env={"A": "1"})]
     others += [
         make("train {learning_rate}", loss=LossRule(pattern="l=(.*)")),

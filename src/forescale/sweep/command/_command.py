@@ -52,8 +52,7 @@ class Command:
     def __post_init__(self) -> None:
         for template in (self.run, *([self.resume] if self.resume else [])):
             split(template)
-        for template in self.templates:
-            fields(template)
+        _ = self.fields  # each can be read
         if self.curve:
             check_pattern(self.curve, 2, "the curve")
         if not 0 <= self.grace < float("inf"):
@@ -65,14 +64,14 @@ class Command:
         return re.compile(self.curve) if self.curve else None
 
     @property
-    def templates(self) -> tuple[str, ...]:
-        """Every text that may have fields."""
-        return (self.run, *self.env.values(), *([self.resume] if self.resume else []))
+    def started_with(self) -> frozenset[str]:
+        """The fields of the command and its environment, which decide which run it is."""
+        return frozenset(name for template in (self.run, *self.env.values()) for name in fields(template))
 
     @property
     def fields(self) -> frozenset[str]:
         """The names of all fields."""
-        return frozenset(name for template in self.templates for name in fields(template))
+        return self.started_with | frozenset(fields(self.resume))
 
 
 def command_job(
@@ -80,35 +79,39 @@ def command_job(
     values: Mapping[str, Any],
     *,
     compute: float,
+    row: Mapping[str, Any] | None = None,
     swept: Iterable[str] = (),
     execution: Mapping[str, Any] | None = None,
     time_limit: float | None = None,
 ) -> Job:
-    """The job of a run of `command` with the fields `values`; `swept` are those in which the runs of a design differ.
+    """The job of a run of `command` with the fields `values`; `row` is what its runs table says of it (None: `values`).
 
-    Its key is the hash of the command and of the fields that occur in it. Raises `UnknownNameError` for a field that is
-    not in `values`, `ForescaleError` for a format that does not fit and a swept value that the command does not use.
+    `swept` are the names in which the runs of a design differ. The key is the hash of the command and of the fields in it.
+    Raises `UnknownNameError` for a field that is not in `values` and for a swept value that the command does not use,
+    `ForescaleError` for a format that does not fit.
     """
-    known = {**values, **RUNTIME}
     _check_swept(command, swept)
-    for template in (command.run, command.resume):
-        arguments(template, known, shell=command.shell) if template else None
-    for template in command.env.values():
-        fill(template, known)
+    _try(command, {**values, **RUNTIME})
     used = {name: values[name] for name in sorted(command.fields) if name in values}
+    own = {name: value for name, value in used.items() if name not in {*COLUMNS, *SIZES, "data"}}
+    said = {name: value for name, value in (values if row is None else row).items() if name in COLUMNS + SIZES}
+    resumed = {name: used.pop(name) for name in list(used) if name not in command.started_with}
     return Job(
         trainer="command",
         settings={"command": _identity(command), "fields": used},
-        row={name: values[name] for name in (*COLUMNS, *SIZES) if name in values} | _own(values, used),
+        row=said | own,
         compute=compute,
-        execution={**_manner(command), **(execution or {})},
+        execution={**{name: getattr(command, name) for name in MANNER}, "fields": resumed, **(execution or {})},
         time_limit=time_limit,
     )
 
 
-def _own(values: Mapping[str, Any], used: Mapping[str, Any]) -> dict[str, Any]:
-    """Fields that are no column of ours: numbers and words that the user's trainer takes."""
-    return {name: values[name] for name in used if name not in {*COLUMNS, *SIZES, "data"}}
+def _try(command: Command, values: Mapping[str, Any]) -> None:
+    """Fill every template once, so that what is wrong is said before anything starts."""
+    for template in filter(None, (command.run, command.resume)):
+        arguments(template, values, shell=command.shell)
+    for template in command.env.values():
+        fill(template, values)
 
 
 def command_of(job: Job) -> Command:
@@ -125,10 +128,6 @@ def _identity(command: Command) -> dict[str, Any]:
         "env": dict(command.env),
         "loss": command.loss.to_json(),
     }
-
-
-def _manner(command: Command) -> dict[str, Any]:
-    return {name: getattr(command, name) for name in MANNER}
 
 
 def _check_swept(command: Command, swept: Iterable[str]) -> None:

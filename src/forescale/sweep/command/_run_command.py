@@ -91,7 +91,12 @@ def _make(job: Job, folder: Path) -> Outcome:
 def _train(job: Job, command: Command, folder: Path, interrupt: Interrupt) -> Ended:
     again = (folder / LOG).exists()
     processes.end_leftovers(folder)
-    values = {**job.settings["fields"], "out": str((folder / OUT).resolve()), "threads": _threads(job)}
+    values = {
+        **job.execution["fields"],
+        **job.settings["fields"],
+        "out": str((folder / OUT).resolve()),
+        "threads": _threads(job),
+    }
     template = command.resume if again and command.resume else command.run
     started = arguments(template, values, shell=command.shell)
     env = {**os.environ, **{name: fill(text, values) for name, text in command.env.items()}}
@@ -130,6 +135,8 @@ def _judge(job: Job, command: Command, folder: Path, ended: Ended) -> Outcome:
     """What the run came to."""
     output = ended.output
     row = {"seconds": ended.seconds, "exit_code": ended.code, "notes": [output.problem] if output.problem else []}
+    if ended.reason in (STOPPED, DIVERGED):
+        row |= _reached(job, output)
     if ended.reason == LATE:
         problem = f"it took longer than its {job.time_limit:g} s and was ended.{_last(output)}"
         return Outcome(state="failed", row=row, problem=problem)
@@ -145,6 +152,16 @@ def _judge(job: Job, command: Command, folder: Path, ended: Ended) -> Outcome:
         problem = f"it ended well, but {unread}: correct the rule that reads its loss.{_full(folder)}{_last(output)}"
         return Outcome(state="failed", row=row, problem=problem)
     return Outcome(state="done", loss=loss, row=row)
+
+
+def _reached(job: Job, output: Output) -> dict[str, int]:
+    """Steps and tokens of a run that was ended, as far as its curve says."""
+    steps = job.row.get("steps")
+    if output.curve is None or output.curve.step < 0 or not steps:
+        return {}
+    made = min(output.curve.step, int(steps))
+    tokens = {"tokens": round(job.row["tokens"] * made / steps)} if "tokens" in job.row else {}
+    return {"steps": made, **tokens}
 
 
 def _measured(command: Command, folder: Path, output: Output) -> tuple[float | None, str]:
