@@ -10,7 +10,9 @@ from typing import Any
 
 CLI = Path(__file__).parents[2] / "src" / "forescale" / "cli"
 PAGE = "reference/cli.md"
-COMMANDS = ("plan", "train", "score", "fit", "suggest", "frontier", "check", "schedule", "laws")
+COMMANDS = (
+    *("plan", "train", "tune", "sweep", "runs", "score", "fit", "suggest", "frontier", "check", "schedule", "laws"),
+)
 
 
 def page() -> str:

@@ -9,10 +9,13 @@ from forescale.cli._fit import fit
 from forescale.cli._frontier import frontier
 from forescale.cli._laws import laws
 from forescale.cli._plan import plan
+from forescale.cli._runs import runs
 from forescale.cli._schedule import schedule
 from forescale.cli._score import score
 from forescale.cli._suggest import suggest
+from forescale.cli._sweep import sweep
 from forescale.cli._train import train
+from forescale.cli._tune import tune
 from forescale.errors import ForescaleError
 
 
@@ -26,7 +29,7 @@ def app() -> App:
         print_error=False,
         result_action="return_none",
     )
-    for command in (plan, train, score, fit, suggest, frontier, check, schedule, laws):
+    for command in (plan, train, tune, sweep, score, fit, suggest, frontier, runs, check, schedule, laws):
         root.command(command)
     return root
 

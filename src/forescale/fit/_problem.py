@@ -180,7 +180,7 @@ def _units(runs: Runs) -> tuple[str, ...]:
     found: list[str] = []
     batch: Any = runs.frame["batch_tokens"].max()
     rate: Any = runs.frame["learning_rate"].min()
-    if batch < SHORTEST:
+    if batch < SHORTEST and not _in_sequences(runs, batch):
         found.append(
             f"every batch is at most {batch:.4g} tokens, about one sequence: if the column counts sequences, say --columns "
             "batch_sequences=COLUMN --seq-len LENGTH, or the law's batch is too small by that length"
@@ -188,6 +188,14 @@ def _units(runs: Runs) -> tuple[str, ...]:
     if rate > STEEPEST_RATE:
         found.append(f"every learning rate is {rate:.3g} or more, which no optimizer of ours takes: check its units")
     return tuple(found)
+
+
+def _in_sequences(runs: Runs, batch: float) -> bool:
+    """Whether the runs say how long their sequences are, and their batches hold at least one."""
+    if "seq_len" not in runs.frame.columns or runs.frame["seq_len"].null_count():
+        return False
+    longest: Any = runs.frame["seq_len"].max()
+    return bool(batch >= longest)
 
 
 def doubts_on_runs(runs: Runs) -> tuple[str, ...]:

@@ -35,6 +35,7 @@ PATTERNS: Mapping[str, tuple[tuple[float, float], ...]] = {
     "3 rates": ((-1, 0), (0, 0), (1, 0)),
     "5 rates": ((-2, 0), (-1, 0), (0, 0), (1, 0), (2, 0)),
     "3 rates at 2 batches": ((-1, -1), (0, -1), (1, -1), (-1, 1), (0, 1), (1, 1)),
+    "3 rates at 2 batches, the best and a smaller": tuple((float(u), float(v)) for v in (-1, 0) for u in (-1, 0, 1)),
     "3 rates at 3 batches": tuple((float(u), float(v)) for v in (-1, 0, 1) for u in (-1, 0, 1)),
 }
 SIGMA = ((0.0, 0.0), (1.0, 0.0), (-1.0, 0.0), (0.0, 1.0), (0.0, -1.0))  # where the optimum may be, in its own sds

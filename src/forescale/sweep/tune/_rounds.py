@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from forescale.errors import ForescaleError
@@ -14,6 +14,8 @@ from forescale.sweep.tune._proxies import next_proxies
 from forescale.sweep.tune._target import Target
 
 if TYPE_CHECKING:
+    import polars
+
     from forescale.runs import Runs
     from forescale.sweep.engines import Engine
     from forescale.sweep.store import Entry, Store
@@ -76,14 +78,14 @@ def run_rounds(tuning: Tuning, most: int) -> str:
 
 
 def _next(tuning: Tuning, left: float, rounds: int, runs: Runs | None, *, first: bool) -> tuple[Job, ...]:
-    """A part of what is left, or all of it where a part buys nothing; none where all of it buys nothing after a round."""
-    for part in dict.fromkeys((left / rounds, left)):
-        try:
-            return next_proxies(tuning.target, part, runs, tuning.seeds) if part > 0 else ()
-        except ForescaleError:
-            if part == left and first:
-                raise
-    return ()
+    """The first part of what is best for all that is left; none where that buys nothing after a round."""
+    try:
+        found = next_proxies(tuning.target, left, runs, tuning.seeds) if left > 0 else None
+    except ForescaleError:
+        if first:
+            raise
+        return ()
+    return () if found is None else found.first(left / rounds).jobs
 
 
 def rounds_of(store: Store) -> list[list[Entry]]:
@@ -96,12 +98,24 @@ def rounds_of(store: Store) -> list[list[Entry]]:
 
 
 def proxy_runs(rounds: Sequence[Sequence[Entry]]) -> Runs | None:
-    """The proxies of these rounds that were measured; None where none has a loss."""
+    """The proxies of these rounds that were measured, a setting's seeds as one run; None where none has a loss."""
     from forescale.runs import read_runs
     from forescale.sweep.store._table import table_of
 
     entries = [entry for each in rounds for entry in each if entry.state in MEASURED]
-    return read_runs(table_of(entries)) if any(entry.state == "done" for entry in entries) else None
+    if not any(entry.state == "done" for entry in entries):
+        return None
+    found = read_runs(mean_over_seeds(table_of(entries)))
+    return replace(found, source=f"{len(entries)} proxies")
+
+
+def mean_over_seeds(table: polars.DataFrame) -> polars.DataFrame:
+    """One row a setting with the mean of its losses: infinite where a seed diverged."""
+    import polars as pl
+
+    setting = ["params", "active_params", "tokens", "seq_len", "learning_rate", "batch_tokens", "weight_decay"]
+    losses = pl.col("loss").mean()
+    return table.group_by(setting, maintain_order=True).agg(losses, pl.col("steps").first(), seeds=pl.len())
 
 
 def calibrated(target: Target, runs: Runs | None) -> Calibration:

@@ -54,7 +54,7 @@ def tune(
     kept in `out`, and the same call goes on from there. `engine` None: processes of this machine.
     Raises `ForescaleError` for a folder of another target, and a budget that does not buy the smallest sweep.
     """
-    from forescale.sweep.engines import local
+    from forescale.sweep.engines import LocalEngine
     from forescale.sweep.store import open_store
 
     if not seeds or rounds < 1:
@@ -62,7 +62,7 @@ def tune(
     folder = Path(out)
     _claim(folder, target)
     store = open_store(folder / STORE)
-    with closing(engine or local()) as workers:
+    with closing(engine or LocalEngine()) as workers:
         tuning = Tuning(
             target=target, budget=budget, store=store, engine=workers, at_once=workers.free, seeds=tuple(seeds), goal=goal,
             say=say or _silent,
@@ -92,7 +92,8 @@ def _claim(folder: Path, target: Target) -> None:
 
 
 def _described(target: Target) -> dict[str, Any]:
-    described = {"target": target.workload.to_json(), "settings": dict(target.settings), "chosen": dict(target.chosen)}
+    described: dict[str, Any] = {"target": target.workload.to_json(), "shape": target.shape}
+    described |= {"settings": dict(target.settings), "chosen": dict(target.chosen)}
     return json.loads(json.dumps(described, default=_plain))
 
 
