@@ -81,7 +81,10 @@ def _tick(value: float, _place: int) -> str:
 def _title(front: Front) -> str:
     unit = f"nats x {front.metric.unit}" if front.metric.unit else "nats"
     loss, value = front.reference
-    return f"area {front.hypervolume:.3g} {unit} within ({loss:.3g}, {humanize(value)}), the square; noise {front.noise:.2%}"
+    return (
+        f"area beaten: {front.hypervolume:.3g} {unit}, up to the square at {loss:.3g} and {humanize(value)}\n"
+        f"per cent: chance that no other setting beats it (a run's loss varies by {front.noise:.2%})"
+    )
 
 
 def _corners(front: Front, highest: float) -> tuple[list[float], list[float]]:

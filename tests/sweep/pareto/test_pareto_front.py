@@ -153,6 +153,14 @@ def test_seeds_are_averaged_and_say_how_noisy_losses_are() -> None:
     assert merged[3].loss_sd == pytest.approx(sd / 2)
 
 
+def test_the_same_run_made_twice_says_nothing_of_the_noise() -> None:
+    twice = [Point(settings={"depth": 1}, loss=2.0, value=v) for v in (1.0, 3.0)]
+    sd, source = noise_of(twice)
+    assert source.startswith("no repeated seeds")
+    (merged,) = averaged(twice, sd)
+    assert (merged.loss, merged.value, merged.loss_sd) == pytest.approx((2.0, 2.0, sd))
+
+
 def test_seeds_of_which_one_diverged_diverged() -> None:
     pair = [Point(settings={"depth": 1, "seed": s}, loss=x, value=1.0) for s, x in enumerate((2.0, math.inf))]
     assert averaged(pair, 0.1)[0].loss == math.inf

@@ -6,7 +6,6 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from forescale.errors import ForescaleError
@@ -100,7 +99,7 @@ def noise_of(points: Sequence[Point]) -> tuple[float, str]:
     """The sd of ln loss over repeated seeds, all settings pooled, and where it is from."""
     squares, spare = 0.0, 0
     for group in _by_settings(points):
-        logs = [math.log(p.loss) for p in group if p.measured]
+        logs = [math.log(p.loss) for p in _seeds(group).values() if p.measured]
         if len(logs) > 1:
             mean = sum(logs) / len(logs)
             squares, spare = squares + sum((x - mean) ** 2 for x in logs), spare + len(logs) - 1
@@ -114,6 +113,11 @@ def averaged(points: Sequence[Point], noise: float) -> tuple[Point, ...]:
     return tuple(group[0] if len(group) == 1 else _mean(group, noise) for group in _by_settings(points))
 
 
+def _seeds(group: Sequence[Point]) -> dict[str, Point]:
+    """One point a seed: the same run made twice says nothing of the noise."""
+    return {repr(p.settings.get(SEED)): p for p in group}
+
+
 def _by_settings(points: Sequence[Point]) -> list[list[Point]]:
     """Points of equal settings but for the seed; without settings each by itself."""
     groups: defaultdict[object, list[Point]] = defaultdict(list)
@@ -124,17 +128,21 @@ def _by_settings(points: Sequence[Point]) -> list[list[Point]]:
 
 
 def _mean(group: Sequence[Point], noise: float) -> Point:
-    count = len(group)
-    of = partial(math.fsum)
+    seeds = _seeds(group)
+    logs = [math.log(p.loss) for p in group]
     return replace(
         group[0],
         settings={n: v for n, v in group[0].settings.items() if n != SEED},
-        loss=math.exp(of(math.log(p.loss) for p in group) / count),
-        value=of(p.value for p in group) / count,
-        loss_sd=math.sqrt(of((noise if p.loss_sd is None else p.loss_sd) ** 2 for p in group)) / count,
-        value_sd=math.sqrt(of(p.value_sd**2 for p in group)) / count,
+        loss=math.exp(math.fsum(logs) / len(group)),
+        value=math.fsum(p.value for p in group) / len(group),
+        loss_sd=_of_mean([noise if p.loss_sd is None else p.loss_sd for p in seeds.values()]),
+        value_sd=_of_mean([p.value_sd for p in group]),
         loss_gap=max(p.loss_gap for p in group),
     )
+
+
+def _of_mean(sds: Sequence[float]) -> float:
+    return math.sqrt(math.fsum(sd**2 for sd in sds)) / len(sds)
 
 
 def chances(

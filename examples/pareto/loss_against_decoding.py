@@ -1,0 +1,141 @@
+"""Which shapes of one size are worth having: loss against decoding speed, depth, width and key-value heads free.
+
+    python loss_against_decoding.py                  # the sources of Python's standard library, some minutes
+    python loss_against_decoding.py --data TEXT --params 1M --tokens 20M --trials 40 --out big
+
+All shapes have the same number of non-vocabulary parameters: the FFN takes what depth, width and heads leave. Optuna
+chooses shapes, forescale the learning rate and batch of each; four runs of one shape come first and calibrate the laws for
+all. It prints a table and writes front.png and front.json to --out. Stopped, it goes on where it was.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from optuna.distributions import FloatDistribution
+from optuna.samplers import TPESampler
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+
+import forescale as fs
+from forescale.errors import ForescaleError
+from forescale.plots import pareto_chart, save
+from forescale.quantities import parse_quantity
+from forescale.sweep import run_job, train_job
+from forescale.sweep.pareto import DECODING_SPEED, Front, ParetoSampler, decoding_speed, explore, front_of, open_study
+from forescale.train import TrainConfig, build_model, plan_run
+
+VOCAB, SEQ_LEN, HEAD = 256, 128, 16  # bytes
+FIRST = {"depth": 2, "width": 64, "kv_heads": 4}  # swept over its learning rate before all others
+SPACE = {
+    "depth": [1, 2, 3, 4, 6, 8],
+    "width": [32, 48, 64, 96],
+    "kv_heads": [1, 2, 4],
+    "batch_tokens": [n * SEQ_LEN for n in (4, 8, 16, 32)],
+    "learning_rate": FloatDistribution(2e-3, 0.06, log=True),
+}
+
+
+def shape_of(params: float, settings: Mapping[str, Any]) -> fs.Shape:
+    """The shape whose FFN has the width that brings it to `params`."""
+    depth, width, kv_heads = (settings[name] for name in FIRST)
+    if (width // HEAD) % kv_heads:
+        raise ForescaleError(f"{width // HEAD} heads do not share {kv_heads} key-value heads.")
+    sizes = {"layers": depth, "width": width, "heads": width // HEAD, "kv_heads": kv_heads, "vocab": VOCAB}
+    one, two = (fs.Shape(**sizes, ffn_width=n).params for n in (1, 2))
+    ffn = 1 + round((params - one) / (two - one))
+    if not width / 2 <= ffn <= 12 * width:
+        raise ForescaleError(f"depth {depth} and width {width} leave an FFN of {ffn}, which is out of proportion.")
+    return fs.Shape(**sizes, ffn_width=ffn)
+
+
+class Trials:
+    """Settings to a run and its two numbers; runs and speeds are kept in the folder."""
+
+    def __init__(self, args: argparse.Namespace) -> None:
+        self.args = args
+        self.speeds = args.out / "speeds.json"
+
+    def workload(self, settings: Mapping[str, Any]) -> fs.Workload:
+        """What a shape trains."""
+        shape = shape_of(self.args.params, settings)
+        return fs.Workload.from_shape(shape, tokens=self.args.tokens, seq_len=SEQ_LEN)
+
+    def config(self, settings: Mapping[str, Any]) -> TrainConfig:
+        """The plan's recipe at this learning rate and batch."""
+        request = fs.Request(learning_rate=settings["learning_rate"], batch_tokens=settings["batch_tokens"])
+        data = tuple(str(path) for path in self.args.data)
+        return plan_run(self.workload(settings), request, data=data, threads=self.args.threads).config
+
+    def make(self, settings: dict[str, Any]) -> tuple[float, float]:
+        """Train it, or find that it has been; and see how fast it decodes."""
+        job = train_job(self.config(settings))
+        outcome = run_job(job, self.args.out / "runs" / job.key)
+        if outcome.state == "failed":
+            raise ForescaleError(outcome.problem)
+        return outcome.loss, self.speed(settings)
+
+    def speed(self, settings: Mapping[str, Any]) -> float:
+        """Tokens a second of one sequence; measured once a shape, so that its runs differ in their loss alone."""
+        known: dict[str, float] = json.loads(self.speeds.read_text("utf-8")) if self.speeds.exists() else {}
+        key = described(settings)
+        if key not in known:
+            known[key] = decoding_speed(build_model(shape_of(self.args.params, settings), seq_len=SEQ_LEN))
+            self.speeds.write_text(json.dumps(known, indent=2) + "\n", encoding="utf-8")
+        return known[key]
+
+
+def described(settings: Mapping[str, Any]) -> str:
+    """A shape in one word or two."""
+    return f"{settings['depth']} x {settings['width']}, {settings['kv_heads']} kv"
+
+
+def show(front: Front) -> None:
+    """The front as a table."""
+    print(
+        f"\n{'depth x width, kv heads':>24} {'loss':>8} {'tokens/s':>9} {'learning rate':>14} {'batch':>6} {'chance':>7}"
+    )
+    for point in front.members:
+        s = point.settings
+        print(
+            f"{described(s):>24} {point.loss:8.4f} {point.value:9.0f} {s['learning_rate']:14.4g} "
+            f"{s['batch_tokens']:6} {front.chance(point):7.0%}"
+        )
+    print(
+        f"{len(front.points)} runs; area {front.hypervolume:.4g} within {front.reference}; noise: {front.noise_source}"
+    )
+
+
+def main() -> None:
+    """Search, print and draw."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, nargs="*", default=[])
+    parser.add_argument("--params", type=lambda text: parse_quantity(text, "params"), default=1e5)
+    parser.add_argument("--tokens", type=lambda text: parse_quantity(text, "tokens"), default=5e5)
+    parser.add_argument("--trials", type=int, default=20)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, default=Path("pareto"))
+    args = parser.parse_args()
+    args.out.mkdir(parents=True, exist_ok=True)
+    torch.set_num_threads(1)  # decoding one token at a time gains nothing from more
+
+    trials = Trials(args)
+    storage = JournalStorage(JournalFileBackend(str(args.out / "study.log")))
+    sampler = ParetoSampler(trials.workload, TPESampler(seed=args.seed), seed=args.seed)
+    study = open_study(DECODING_SPEED, sampler, storage=storage)
+    explore(study, trials.make, SPACE, trials=args.trials, first=[FIRST] * 4, say=print)
+
+    front = front_of(study, DECODING_SPEED)
+    show(front)
+    save(pareto_chart(front, describe=described), args.out / "front.png")
+    (args.out / "front.json").write_text(json.dumps(front.to_json(), indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
