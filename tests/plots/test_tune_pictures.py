@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.path import Path as Outline
 from matplotlib.text import Text
 
+from forescale.errors import ForescaleError
 from forescale.fit.calibrate import Estimate, Foresight
 from forescale.plots import (
     save,
@@ -166,3 +167,10 @@ def test_the_targets_chart_marks_prediction_and_lowest(tuned: Tuned) -> None:
     assert (ring.get_xdata()[0], ring.get_ydata()[0]) == (verified.lowest.learning_rate, verified.lowest.loss)
     assert [rate for rate, _ in marked(axes, "x")] == [verified.others[-1].learning_rate]
     assert axes.get_title(loc="left") == f"the target's true gap: {100 * verified.gap:.3g} %"
+
+
+def test_a_picture_of_the_targets_runs_needs_some(tuned: Tuned) -> None:
+    with pytest.raises(ForescaleError, match="this tuning has none: tune with verify_runs"):
+        tuning_target_chart(replace(tuned, verified=None))
+    lost = replace(tuned.verified, predicted=replace(tuned.verified.predicted, loss=math.inf))
+    assert tuning_target_chart(replace(tuned, verified=lost)).get_title(loc="left") == "the prediction diverged"

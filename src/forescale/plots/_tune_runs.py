@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
+from forescale.errors import ForescaleError
 from forescale.plots._parts import BLUE, INK, SMALL, VERMILION, legend_below, log_axis, new_axes, widened
 from forescale.quantities import humanize
 from forescale.runs._runs import SAME_TOKENS
@@ -26,6 +27,14 @@ MARKERS = "os^DvPX*"  # of the batches, from the smallest
 HIGHEST = 1.25  # times the lowest loss: where the axis ends
 AT_TOP = 0.95  # of the axes' height: where runs without a place on the axis stand
 MARGIN = 1.5
+STAR: Any = {"marker": "*", "color": VERMILION, "markeredgecolor": INK, "linestyle": "none"}
+RING: Any = {
+    "marker": "o",
+    "markerfacecolor": "none",
+    "markeredgecolor": INK,
+    "markeredgewidth": 1.3,
+    "linestyle": "none",
+}
 
 
 def tuning_runs_charts(tuned: Tuned) -> tuple[Axes, ...]:
@@ -54,33 +63,33 @@ def tuning_runs_figure(tuned: Tuned, figure: Figure | None = None, *, columns: i
 def tuning_target_chart(tuned: Tuned, axes: Axes | None = None) -> Axes:
     """The target's losses over learning rate: the prediction (a star), the runs around it, and the lowest, ringed.
 
-    The band is the 80 % interval of the best learning rate as it was predicted. Wants a tuning that was verified.
+    The band is the 80 % interval of the best learning rate as it was predicted. Raises `ForescaleError` for a tuning whose
+    target was not run around the prediction.
     """
-    verified = tuned.verified
-    assert verified is not None
+    from matplotlib.lines import Line2D
+
+    if (verified := tuned.verified) is None:
+        raise ForescaleError("a picture of the target's runs needs some; this tuning has none: tune with verify_runs.")
     drawn: Any = new_axes(4.8, 3.7) if axes is None else axes
-    tries = (verified.predicted, *verified.others)
-    entries = _draw_losses(drawn, tries, tuned.calibration.after.learning_rate)
-    star: Any = {"marker": "*", "color": VERMILION, "markeredgecolor": INK, "markersize": 17, "linestyle": "none"}
-    (predicted,) = drawn.plot(*_place(drawn, verified.predicted), zorder=5, **star)
-    ring: Any = {
-        "marker": "o",
-        "markerfacecolor": "none",
-        "markeredgecolor": INK,
-        "markersize": 15,
-        "linestyle": "none",
-    }
-    (lowest,) = drawn.plot(*_place(drawn, verified.lowest), zorder=6, markeredgewidth=1.3, **ring)
-    drawn.set_title(f"the target's true gap: {100 * verified.gap:.3g} %", loc="left", fontsize=SMALL + 1)
-    legend_below(drawn, [(predicted, "the prediction"), (lowest, "the lowest loss"), *entries], 0.5, 3)
+    batches = _draw_losses(drawn, (verified.predicted, *verified.others), tuned.calibration.after.learning_rate)
+    drawn.plot(*_place(drawn, verified.predicted), **STAR, markersize=17, zorder=5)
+    drawn.plot(*_place(drawn, verified.lowest), **RING, markersize=15, zorder=6)
+    gap = (
+        f"the target's true gap: {100 * verified.gap:.3g} %"
+        if math.isfinite(verified.gap)
+        else "the prediction diverged"
+    )
+    drawn.set_title(gap, loc="left", fontsize=SMALL + 1)
+    signs = [(STAR, "the prediction"), (RING, "the lowest loss")]
+    legend_below(drawn, [*((Line2D([], [], **sign, markersize=10), text) for sign, text in signs), *batches], 0.5, 3)
     return drawn
 
 
 def _cells(tuned: Tuned) -> Iterator[list[Entry]]:
     """Proxies of the same parameters and, but for rounding to whole steps, tokens."""
     entries = [entry for each in tuned.rounds for entry in each.entries]
-    entries.sort(key=lambda entry: (entry.job.row["params"], entry.job.row["tokens"]))
-    for _, alike in groupby(entries, key=lambda entry: entry.job.row["params"]):
+    entries.sort(key=lambda entry: (*_size(entry), entry.job.row["tokens"]))
+    for _, alike in groupby(entries, key=_size):
         cell: list[Entry] = []
         for entry in alike:
             if cell and entry.job.row["tokens"] > cell[0].job.row["tokens"] * (1 + SAME_TOKENS):
@@ -88,6 +97,10 @@ def _cells(tuned: Tuned) -> Iterator[list[Entry]]:
                 cell = []
             cell.append(entry)
         yield cell
+
+
+def _size(entry: Entry) -> tuple[float, float]:
+    return entry.job.row["params"], entry.job.row["active_params"]
 
 
 def _draw_cell(axes: Any, tuned: Tuned, entries: Sequence[Entry]) -> Any:
