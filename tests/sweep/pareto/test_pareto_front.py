@@ -181,6 +181,11 @@ def test_a_spread_below_zero_is_refused(wrong: dict[str, float]) -> None:
         make_front([Point(loss=1.0, value=1.0)], TIME, noise=math.nan)
 
 
+def test_a_loss_below_zero_is_refused() -> None:
+    with pytest.raises(ForescaleError, match="not a score"):
+        make_front([Point(loss=-1.0, value=1.0)], TIME)
+
+
 def test_flops_of_a_token_by_hand() -> None:
     # One layer of width 8, one head, FFN of 16 (gated), norms 3 x 8: 4 x 64 + 3 x 128 + 24 = 664, and 10 x 8 for the output.
     shape = Shape(layers=1, width=8, heads=1, ffn_width=16, vocab=10)

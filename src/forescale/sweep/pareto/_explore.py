@@ -6,22 +6,24 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from optuna import create_study, logging
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
-from optuna.study import Study
-from optuna.trial import FrozenTrial, Trial, TrialState
-
-from forescale.errors import ForescaleError
+from forescale.errors import ForescaleError, MissingExtraError
 from forescale.sweep.pareto._front import Front, make_front
 from forescale.sweep.pareto._points import Metric, Point
 from forescale.sweep.pareto._sampler import ParetoSampler
 from forescale.sweep.pareto._trials import grouped
 from forescale.sweep.search._space import AXES
 
+try:
+    from optuna import create_study, logging
+    from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+    from optuna.study import Study
+    from optuna.trial import FrozenTrial, Trial, TrialState
+except ImportError as error:
+    raise MissingExtraError("a search for a front needs Optuna: pip install 'forescale[sweep]'.") from error
+
 Settings = Mapping[str, Any]
-Make = Callable[
-    [dict[str, Any]], tuple[float, float]
-]  # settings to the loss (infinite: diverged) and the metric's value
+# Of settings the loss, infinite where it diverged, and the second metric's value.
+Make = Callable[[dict[str, Any]], tuple[float, float]]
 Space = Mapping[str, BaseDistribution | Sequence[Any]]
 MOST_FAILURES = 20  # in a row
 
@@ -67,26 +69,36 @@ def explore(
     `say` hears why, and the next ones are tried; it is raised after 20 in a row. A trial that an interrupted process left
     running is made anew with the same settings; so one process at a time, and a `make` that resumes loses nothing.
     """
+    tell = say or _silent
     distributions = _ordered(space)
     _go_on(study, first)
     failures = 0
     while len(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))) < trials:
         trial = study.ask()
         try:
-            params = {name: _suggest(trial, name, d) for name, d in distributions.items()}
-            loss, value = make(params)
+            loss, value = _made(make, {name: _suggest(trial, name, among) for name, among in distributions.items()})
         except ForescaleError as error:
             study.tell(trial, state=TrialState.FAIL)
+            tell(f"trial {trial.number} is not possible: {error}")
             failures += 1
             if failures == MOST_FAILURES:
                 raise ForescaleError(
                     f"{failures} settings in a row are not possible, the last one since {error}"
                 ) from error
-            (say or _silent)(f"trial {trial.number} is not possible: {error}")
             continue
         failures = 0
-        study.tell(trial, [math.inf if math.isnan(loss) else loss, value])
-        (say or _silent)(f"trial {trial.number}: loss {loss:.4f}, {value:.4g}, {_said(trial.params)}")
+        study.tell(trial, [loss, value])
+        tell(f"trial {trial.number}: loss {loss:.4f}, {value:.4g}, {_said(trial.params)}")
+
+
+def _made(make: Make, settings: dict[str, Any]) -> tuple[float, float]:
+    """Loss, infinite where it is NaN, and value."""
+    loss, value = make(settings)
+    if loss <= 0 or math.isnan(value):
+        raise ForescaleError(
+            f"a trial needs a loss above 0 (nats per token) and a metric's value; got {loss:g}, {value:g}."
+        )
+    return (math.inf if math.isnan(loss) else loss), value
 
 
 def _suggest(trial: Trial, name: str, among: BaseDistribution) -> Any:
@@ -118,11 +130,9 @@ def _points(study: Study, trials: Sequence[FrozenTrial]) -> list[Point]:
 
 def _gap(study: Study, trial: FrozenTrial) -> float:
     searched = any(name in trial.params for name in AXES) and math.isfinite(trial.values[0])
-    return (
-        study.sampler.best(study, trial.params).loss_gap
-        if searched and isinstance(study.sampler, ParetoSampler)
-        else 0.0
-    )
+    if not (searched and isinstance(study.sampler, ParetoSampler)):
+        return 0.0
+    return study.sampler.best(study, trial.params).loss_gap
 
 
 def _ordered(space: Space) -> dict[str, BaseDistribution]:

@@ -78,6 +78,8 @@ def make_front(
     exponential `loss_gap`. Raises `ForescaleError` where no point has two finite numbers.
     """
     given = tuple(points)
+    if any(p.loss <= 0 for p in given):
+        raise ForescaleError("a loss must be above 0, in nats per token: give the loss itself, not a score or its log.")
     sd, source = (noise, "given") if noise is not None else noise_of(given)
     if not 0 <= sd < math.inf:
         raise ForescaleError(f"noise must be finite and not below 0; got {sd:g}: it is the sd of ln loss.")
