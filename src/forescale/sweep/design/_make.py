@@ -67,8 +67,15 @@ def workload_of(values: Mapping[str, Any], *, needs_shape: bool) -> Workload:
 
 def planned_recipe(common: Common, values: Mapping[str, Any], workload: Workload) -> Recipe:
     """The recipe for `workload`: the values that are given, and the plan's for the others."""
-    request, chosen = request_of(_recipe(values, workload), common.laws)
+    request, chosen = request_of(_recipe(values, workload), _laws(common, values))
     return with_chosen(make_plan(workload, request, runs=common.runs), request, chosen)
+
+
+def _laws(common: Common, values: Mapping[str, Any]) -> tuple[str, ...]:
+    """The laws but for what a run's own value takes the place of; one that is fixed for all runs contradicts a law."""
+    decided = {name for name in values if name not in common.values}
+    decided |= {"timescale"} if "weight_decay" in decided else set()
+    return tuple(text for text in common.laws if text.rpartition("=")[0] not in decided)
 
 
 def _settled(common: Common, values: dict[str, Any]) -> dict[str, Any]:
@@ -153,7 +160,7 @@ def _recipe(values: Mapping[str, Any], workload: Workload) -> dict[str, Any]:
 
 def _trained(common: Common, values: Mapping[str, Any], workload: Workload) -> Job:
     """A job of forescale's own trainer."""
-    request, chosen = request_of(_recipe(values, workload), common.laws)
+    request, chosen = request_of(_recipe(values, workload), _laws(common, values))
     options = ModelOptions(**{name: values[name] for name in OPTIONS if name in values})
     names = ("data", "tokenizer", "held_out", "key", "errors", *TRAINER, "seed")
     settings = {name: values[name] for name in names if name in values}
