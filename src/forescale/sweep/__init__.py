@@ -10,15 +10,35 @@ if TYPE_CHECKING:
     from forescale.sweep._job import Outcome as Outcome
     from forescale.sweep._job import train_job as train_job
     from forescale.sweep._run import run_job as run_job
+    from forescale.sweep.engines import LocalEngine as LocalEngine
+    from forescale.sweep.engines import drive as drive
+    from forescale.sweep.search import ForescaleSampler as ForescaleSampler
+    from forescale.sweep.search import Search as Search
+    from forescale.sweep.store import open_store as open_store
 
 _HOMES = {
+    "ForescaleSampler": "search",
     "Job": "_job",
+    "LocalEngine": "engines",
     "Outcome": "_job",
+    "Search": "search",
+    "drive": "engines",
+    "open_store": "store",
     "run_job": "_run",
     "train_job": "_job",
 }
 
-__all__ = ["Job", "Outcome", "run_job", "train_job"]
+__all__ = [
+    "ForescaleSampler",
+    "Job",
+    "LocalEngine",
+    "Outcome",
+    "Search",
+    "drive",
+    "open_store",
+    "run_job",
+    "train_job",
+]
 
 
 def __getattr__(name: str) -> Any:
