@@ -91,11 +91,11 @@ def test_the_command_trains_the_same_run(html: str, tuned: Tuned, capsys, monkey
 
 
 def test_the_command_says_what_a_run_has_of_its_own(capsys, monkeypatch, tmp_path) -> None:
-    (tmp_path / "it's a text.txt").write_text("a " * 50_000)
+    (tmp_path / "it's a --text.txt").write_text("a " * 50_000)
     shape = shape_for(3e4, vocab=256, seq_len=64, position="learned", tied=True, norm="layer", gated=False)
     options = ModelOptions(position="learned", z_loss=1e-4, activation="relu2")
     held: dict = {"held_out": 0.03, "tokenizer": "bytes", "options": options, "optimizer": "muon"}
-    held |= {"scheme": "mup", "base": Shape(width=16, depth=2), "data": (str(tmp_path / "it's a text.txt"),)}
+    held |= {"scheme": "mup", "base": Shape(width=16, depth=2), "data": (str(tmp_path / "it's a --text.txt"),)}
     at = Workload.from_shape(shape, tokens=5e5, seq_len=64)
     wanted = Target(workload=at, settings=held, chosen={"schedule": "wsd:decay=0.2", "beta2": 0.99, "grad_clip": 0.0})
     config = wanted.plan(seed=3).config
@@ -109,9 +109,9 @@ def test_a_model_with_experts_is_asked_for_by_its_size(capsys, monkeypatch) -> N
     wanted = Target(workload=Workload.from_shape(shape, tokens=2e6, seq_len=64))
     config = wanted.plan().config
     assert dry_run(train_command(config), capsys, monkeypatch)["shape"] == identity(config)["shape"]
-    assert not any("experts" in said for said in unsaid(config))
+    assert not any("the size alone" in said for said in unsaid(config))
     other = replace(config, shape=replace(shape, layers=shape.layers + 1))  # of other proportions than the options make
-    assert any("experts" in said for said in unsaid(other))
+    assert any("the size alone" in said for said in unsaid(other))
     assert "rope_base = 500.0" in unsaid(replace(config, options=ModelOptions(rope_base=500.0)))
 
 
@@ -227,6 +227,13 @@ def test_a_prediction_that_diverged_or_was_the_lowest_says_so(tuned: Tuned) -> N
     assert "none of 5 more runs around it was lower" in said_of(replace(tuned, loss=3.0, verified=best))
     none = replace(lost, others=(verified.others[-1],))
     assert "the target diverged" in said_of(replace(tuned, loss=math.inf, verified=none))
+
+
+def test_an_optimum_outside_its_interval_is_said(tuned: Tuned, page: Page) -> None:
+    assert "outside the interval" not in "".join(page.text)
+    best = (tuned.verified.best[0], 2 * tuned.interval("batch_tokens")[1])
+    text = said_of(replace(tuned, verified=replace(tuned.verified, best=best)))
+    assert "The best batch lies outside the interval that was predicted." in text
 
 
 def test_a_tuning_without_rounds_says_why(tuned: Tuned) -> None:

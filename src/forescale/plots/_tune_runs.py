@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from forescale.errors import ForescaleError
 from forescale.plots._parts import BLUE, INK, SMALL, VERMILION, legend_below, log_axis, new_axes, widened
 from forescale.quantities import humanize
-from forescale.runs._runs import SAME_TOKENS
+from forescale.runs._runs import DIVERGED, SAME_TOKENS
 from forescale.workload import Workload
 
 if TYPE_CHECKING:
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 WIDTH, HEIGHT = 3.3, 2.9  # inches of a panel
 BAND = "#dcebf5"
 MARKERS = "os^DvPX*"  # of the batches, from the smallest
-HIGHEST = 1.25  # times the lowest loss: where the axis ends
 AT_TOP = 0.95  # of the axes' height: where runs without a place on the axis stand
 MARGIN = 1.5
 STAR: Any = {"marker": "*", "color": VERMILION, "markeredgecolor": INK, "linestyle": "none"}
@@ -155,7 +154,8 @@ def _draw_losses(axes: Any, tries: Sequence[Try], estimate: Estimate) -> list[tu
 def _set_axes(axes: Any, tries: Sequence[Try], estimate: Estimate) -> None:
     rates = [estimate.low, estimate.high, *(each.learning_rate for each in tries)]
     losses = [each.loss for each in tries if math.isfinite(each.loss)] or [1.0]
-    low, top = min(losses), min(max(losses), HIGHEST * min(losses))
+    # Beyond, a run counts as diverged for what is learnt.
+    low, top = min(losses), min(max(losses), DIVERGED * min(losses))
     room = max(top - low, 0.004 * low)
     log_axis(axes.xaxis, "{:.3g}".format, widened(min(rates), max(rates), MARGIN))
     axes.set_ylim(low - 0.1 * room, top + 0.22 * room)

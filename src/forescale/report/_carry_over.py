@@ -8,7 +8,6 @@ from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from forescale.errors import ForescaleError
-from forescale.quantities import humanize
 from forescale.report._parts import Number, Row, Table, number
 
 if TYPE_CHECKING:
@@ -71,21 +70,9 @@ def _shown(name: str, value: float | int | str) -> str | Number:
 def commands(tuned: Tuned, runs_file: str) -> str:
     """What trains the target by the recipe, and what plans it, or any other run, on the same proxies."""
     work = tuned.target.workload
-    size = _words({**_model(tuned.target.shape), "tokens": f"{work.tokens:.12g}", "seq_len": work.seq_len})
-    lines = [train_command(tuned.run.config)]
-    lines += [f"forescale plan {size} --runs {shlex.quote(runs_file)}"] if tuned.runs is not None else []
-    return "\n".join(map(_folded, lines))
-
-
-def _folded(line: str) -> str:
-    """A command in lines that a page has room for, broken before options."""
-    made = [""]
-    for word in line.split(" --"):
-        option = f" --{word}" if made != [""] else word
-        if len(made[-1]) + len(option) > WIDEST:
-            made.append(" ")
-        made[-1] += option
-    return " \\\n".join(made)
+    size = {**_model(tuned.target.shape), "tokens": f"{work.tokens:.12g}", "seq_len": work.seq_len}
+    plan = _command("plan", {**size, "runs": runs_file}) if tuned.runs is not None else ""
+    return f"{train_command(tuned.run.config)}\n{plan}".rstrip()
 
 
 def train_command(config: TrainConfig) -> str:
@@ -96,35 +83,41 @@ def train_command(config: TrainConfig) -> str:
     decided = {FIELDS[option] for option in owned(config.schedule)}  # by the schedule's own text
     options |= {name: getattr(config, name) for name in RECIPE if name not in decided}
     options |= _changed(config, SETTINGS) | _changed(config.options, MODEL)
-    options |= {"held_out": _text(config.held_out)} if config.held_out is not None else {}
+    options |= {"held_out": config.held_out} if config.held_out is not None else {}
     if config.base is not None:
         options["base"] = f"width={config.base.width},depth={config.base.layers}"
     if config.scheme_options:
         options["scheme_options"] = ",".join(f"{key}={value}" for key, value in config.scheme_options.items())
-    data = f" --data {shlex.join(config.data)}" if config.data else ""
-    return f"forescale train {_words(options)}{data}"
+    options |= {"data": config.data} if config.data else {}
+    return _command("train", options)
 
 
 def unsaid(config: TrainConfig) -> list[str]:
     """What the run was made with that `forescale train` has no option for."""
+    more = [f.name for f in fields(config.options) if f.name not in (*MODEL, "checkpointing")]
+    made = _changed(config, ("eval_tokens",)) | _changed(config.options, more)
+    said = [f"{name} = {value}" for name, value in made.items()]
+    return said if _is_asked_for(config) else [*said, "the shape, of which the options say the size alone"]
+
+
+def _is_asked_for(config: TrainConfig) -> bool:
+    """Whether the options of `_model` make this very shape."""
     from forescale.train import shape_for
 
-    made = _changed(config, ("eval_tokens",))
-    made |= _changed(
-        config.options, [f.name for f in fields(config.options) if f.name not in (*MODEL, "checkpointing")]
-    )
-    said = [f"{name} = {value}" for name, value in made.items()]
-    size: dict[str, Any] = _model(config.shape) | {"vocab": config.shape.vocab, "seq_len": config.seq_len}
-    if "shape" not in size and shape_for(**size, position=config.options.position) != config.shape:
-        said.append("the shape of a model with experts: the options ask for its size")
-    return said
+    shape = config.shape
+    more = {"vocab": shape.vocab, "seq_len": config.seq_len, "position": config.options.position}
+    size: dict[str, Any] = _model(shape) | more
+    try:
+        return shape.experts is None or shape_for(**size) == shape
+    except ForescaleError:
+        return False
 
 
 def _model(shape: Shape) -> dict[str, Any]:
     """A shape as options: all of it, but of a model with experts its size."""
     if shape.experts is None:
         stated = {f.name: getattr(shape, f.name) for f in fields(shape) if getattr(shape, f.name) != f.default}
-        return {"shape": ",".join(f"{name}={_text(value)}" for name, value in stated.items())}
+        return {"shape": ",".join(f"{name}={_stated(value)}" for name, value in stated.items())}
     size = {"params": shape.params, "experts": shape.experts.count, "top_k": shape.experts.top_k}
     return size | _changed(shape, KINDS)
 
@@ -135,16 +128,27 @@ def _changed(value: TrainConfig | ModelOptions | Shape, names: Any) -> dict[str,
     return {name: getattr(value, name) for name in names if getattr(value, name) != default[name]}
 
 
-def _words(options: Mapping[str, Any]) -> str:
-    words = [(f"--{name.replace('_', '-')}", value) for name, value in options.items()]
-    return " ".join(option if value is True else f"{option} {shlex.quote(_text(value))}" for option, value in words)
+def _command(name: str, options: Mapping[str, Any]) -> str:
+    """A command in lines that a page has room for, broken between options."""
+    made = [f"forescale {name}"]
+    for key, value in options.items():
+        option = f" --{key.replace('_', '-')}{_value(value)}"
+        if len(made[-1]) + len(option) > WIDEST:
+            made.append(" ")
+        made[-1] += option
+    return " \\\n".join(made)
 
 
-def _text(value: Any) -> str:
-    """As an option takes it, numbers in full."""
-    if isinstance(value, tuple):
-        return str(value[0])  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
-    return str(value).lower() if isinstance(value, bool) else f"{value}"
+def _value(value: Any) -> str:
+    """What follows an option, numbers in full; nothing after a flag."""
+    if value is True:
+        return ""
+    words: list[Any] = [*value] if isinstance(value, tuple) else [value]
+    return f" {shlex.join(map(str, words))}"
+
+
+def _stated(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def exports(tuned: Tuned) -> Iterator[Exported]:
@@ -161,10 +165,3 @@ def exports(tuned: Tuned) -> Iterator[Exported]:
             yield Exported(
                 target=name, version=target.version, filename=made.filename, text=made.text, losses=made.losses
             )
-
-
-def sizes(tuned: Tuned) -> str:
-    """`N = 20M, D = 100M`."""
-    work = tuned.target.workload
-    active = f" ({humanize(work.active)} active)" if work.is_moe else ""
-    return f"N\u00a0=\u00a0{humanize(work.params)}{active}, D\u00a0=\u00a0{humanize(work.tokens)}"

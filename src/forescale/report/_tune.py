@@ -7,9 +7,21 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from forescale.quantities import humanize_duration
-from forescale.report._carry_over import commands, exports, reasons_table, recipe_table, sizes, unsaid
-from forescale.report._cells import setting
-from forescale.report._parts import Figure, Number, Row, Table, count, facts, figure, number, percent, render
+from forescale.report._carry_over import commands, exports, reasons_table, recipe_table, unsaid
+from forescale.report._cells import cell_name, setting
+from forescale.report._parts import (
+    QUANTITIES,
+    Figure,
+    Number,
+    Row,
+    Table,
+    count,
+    facts,
+    figure,
+    number,
+    percent,
+    render,
+)
 
 if TYPE_CHECKING:
     from forescale.fit.calibrate import Estimate
@@ -26,9 +38,9 @@ def tune_report(tuned: Tuned, *, command: str = "", runs_file: str = "runs.csv")
     """
     return render(
         "tune.html",
-        title=f"Tuned: {sizes(tuned)}",
+        title=f"Tuned: {cell_name(tuned.target.workload)}",
         tuned=tuned,
-        at=sizes(tuned),
+        at=cell_name(tuned.target.workload),
         choices=list(_choices(tuned)),
         gaps=[percent(100 * seen.loss_gap) for seen in (tuned.calibration.before, tuned.calibration.after)],
         cost=_cost(tuned),
@@ -47,6 +59,7 @@ def tune_report(tuned: Tuned, *, command: str = "", runs_file: str = "runs.csv")
         target_figure=_target_figure(tuned),
         tries=_tries(tuned),
         best=_best(tuned),
+        missed=_missed(tuned),
         exports=list(exports(tuned)),
         conditions=_conditions(tuned),
     )
@@ -150,7 +163,7 @@ def _learnt(tuned: Tuned) -> Table:
         *("", "compute spent (% of the target's)", "best learning rate", *ends, "best batch (tokens)", *ends),
         "loss gap to expect (%)",
     )
-    return Table(caption=f"What was known of the optimum at {sizes(tuned)}.", head=head, rows=rows)
+    return Table(caption=f"What was known of the optimum at {cell_name(tuned.target.workload)}.", head=head, rows=rows)
 
 
 def _estimated(quantity: str, seen: Estimate) -> tuple[Number, ...]:
@@ -206,6 +219,13 @@ def _best(tuned: Tuned) -> dict[str, list[Number]]:
         return {}
     found = zip(("rate", "batch"), CHOSEN, verified.best, verified.interval, strict=True)
     return {name: [setting(quantity, v) for v in (value, *ends)] for name, quantity, value, ends in found}
+
+
+def _missed(tuned: Tuned) -> list[str]:
+    """What lies outside the interval that was predicted for it, by the target's runs."""
+    best = () if tuned.verified is None else tuned.verified.best
+    ends = [(quantity, value, tuned.interval(quantity)) for quantity, value in zip(CHOSEN, best, strict=False)]
+    return [QUANTITIES[quantity] for quantity, value, (low, high) in ends if not low <= value <= high]
 
 
 def _try(each: Try, lowest: float, *, predicted: bool) -> Row:
