@@ -96,9 +96,8 @@ def sweep(
     budget = file.budget
     if flops_per_second is not None:
         budget = replace(budget, flops_per_second=parse_quantity(flops_per_second, "--flops-per-second"))
-    known = _open(store, runs, create=False) if dry_run else _open(store, runs, create=True)
     workplace = None if dry_run and options["engine"] != "local" else _engine(options)
-    ahead = _ahead(file, budget, known, workplace, options, store)
+    ahead = _ahead(file, budget, _open(store, runs, create=False), workplace, options, store)
     if not json:
         render.print_ahead(ahead)
         sys.stdout.flush()
@@ -108,9 +107,10 @@ def sweep(
         return
     if ahead.over:
         raise ForescaleError(ahead.over)
-    assert known is not None
+    opened = _open(store, runs, create=True)
+    assert opened is not None
     assert workplace is not None
-    _make(file, known, workplace, race=bool(options["race"]), json=json, ahead=ahead)
+    _make(file, opened, workplace, race=bool(options["race"]), json=json, ahead=ahead)
 
 
 def _options(of_file: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
@@ -182,7 +182,7 @@ def _make(file: DesignFile, store: Store, engine: Engine, *, race: bool, json: b
     from forescale.train._interrupt import RunInterruptedError
 
     new = store.add(file.design.jobs, design=file.design.name)
-    print(f"forescale: {new} runs are new in {store.where}", file=sys.stderr)
+    print(f"forescale: {new} new run{'s' * (new != 1)} in {store.where}", file=sys.stderr)
     try:
         drive(store, engine, racing=Racing() if race else None)
     except RunInterruptedError as interruption:

@@ -13,7 +13,7 @@ from forescale.fit.surface import Surface, fit_surface
 from forescale.plan import make_plan
 from forescale.runs import read_runs
 from forescale.sweep.design import Common, plateau
-from forescale.sweep.design._plateau import _ground, _span  # pyright: ignore[reportPrivateUsage]
+from forescale.sweep.design._plateau import _ground, _span
 from forescale.workload import Workload
 
 SIZE: dict[str, Any] = {"params": 1e8, "tokens": 2e9, "seq_len": 2048}
