@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from forescale.cli import _app, main
-from forescale.cli._sweep import _options, sweep
+from forescale.cli import main
+from forescale.cli._sweep import _options
 from forescale.sweep.store import open_store
 
 TRAINER = """
@@ -42,10 +42,6 @@ def call(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tm
     """Run the command in a folder of its own: exit code, output, errors."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "train.py").write_text(TRAINER)
-    root = _app.app()
-    if "sweep" not in root:
-        root.command(sweep)
-    monkeypatch.setattr(_app, "app", lambda: root)
 
     def run(*arguments: str) -> tuple[int, str, str]:
         with pytest.raises(SystemExit) as ended:

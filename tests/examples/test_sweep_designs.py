@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import sys
 from pathlib import Path
 
@@ -12,8 +13,13 @@ import pytest
 from forescale import read_runs
 from forescale.sweep import Job, run_job
 from forescale.sweep.design import DesignFile, read_design
+from forescale.sweep.design._common import RECIPE, TRAINER, WORKLOAD
+from forescale.sweep.design._kinds import OF_ALL, OF_KIND
+from forescale.sweep.design._read import BUDGET, COMMAND, ENGINE
 
-EXAMPLES = Path(__file__).parents[2] / "examples" / "sweep"
+ROOT = Path(__file__).parents[2]
+EXAMPLES = ROOT / "examples" / "sweep"
+PAGE = (ROOT / "docs" / "concepts" / "sweep.md").read_text("utf-8")
 
 
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.toml")), ids=lambda path: path.name)
@@ -21,6 +27,27 @@ def test_every_design_can_be_read(path: Path) -> None:
     file = read_design(path)
     assert len(file.design.jobs) >= 3
     assert f"forescale sweep {path.name} " in path.read_text("utf-8")
+
+
+@pytest.mark.parametrize("text", re.findall(r"```toml\n(.*?)```", PAGE, re.DOTALL), ids=["grid", "command"])
+def test_the_designs_of_the_page_can_be_read(tmp_path: Path, text: str) -> None:
+    (tmp_path / "design.toml").write_text(text, encoding="utf-8")
+    file = read_design(tmp_path / "design.toml")
+    assert len(file.design.jobs) in (9 * 3 * 2 * 2, 5 * 2)
+
+
+def test_the_page_has_every_key() -> None:
+    keys = {
+        *WORKLOAD,
+        *RECIPE,
+        *TRAINER,
+        *COMMAND,
+        *ENGINE,
+        *BUDGET,
+        *OF_ALL,
+        *(key for of in OF_KIND.values() for key in of),
+    }
+    assert [key for key in sorted(keys) if f"`{key}" not in PAGE and f"{key} =" not in PAGE] == []
 
 
 def design(folder: Path, name: str, *changes: tuple[str, str]) -> DesignFile:
