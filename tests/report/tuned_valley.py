@@ -119,4 +119,6 @@ def _tried(made: Tuned) -> tuple[float, Verified]:
         for rate, batch in (chosen, *around)
     )
     interval = ((rate / 1.2, rate * 1.2), (batch / 1.5, batch * 1.5))
-    return predicted.loss, Verified(predicted=predicted, others=tuple(others), best=(rate, batch), interval=interval)
+    return predicted.loss, Verified(
+        predicted=predicted, others=tuple(others), published=None, best=(rate, batch), interval=interval
+    )

@@ -143,6 +143,11 @@ def _verified(found: Verified) -> Iterator[str]:
         f"{humanize(found.lowest.batch_tokens)}"
     )
     yield f"true gap of the prediction: {found.gap:.2%} above the lowest run (the noise of one seed is in it)"
+    if found.published is not None and found.published_gap is not None:
+        yield (
+            f"published Step Law, learning rate {found.published.learning_rate:.3g} and batch "
+            f"{humanize(found.published.batch_tokens)}: loss {found.published.loss:.4f}, {found.published_gap:.2%} above it"
+        )
 
 
 def write_files(found: Tuned, folder: Path) -> Iterator[Path]:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 Names = Annotated[list[str] | None, Parameter(negative="", consume_multiple=True)]
 # Where neither text nor target are given: Python's own sources, and a target that two cores train in a minute or two.
 SMALL: Mapping[str, Any] = {
-    "target_params": "128K", "target_tokens": "2.56M", "seq_len": "128", "budget": "20%", "train_target": True, "verify": 6,
+    "target_params": "128K", "target_tokens": "2.56M", "seq_len": "128", "budget": "20%", "train_target": True, "verify": 5,
 }  # fmt: skip
 
 
@@ -75,7 +75,7 @@ def tune(
     train_target
         Train the target by the recipe in the end.
     verify
-        More runs of the target around the recipe, that show its true gap; the target is trained too.
+        More runs of the target that show the recipe's true gap: one by published Step Law, the others around the recipe.
     dry_run
         Print what would be run, what it costs and what it will buy; run nothing.
     json
@@ -126,15 +126,15 @@ def tune(
     options = reading.with_defaults(options, SMALL)
     target, spend = reading.read_target(options), reading.read_spend(options["budget"])
     folder = Path(options["out"] or reading.default_out(target))
-    with closing(make_engine(options)) as workers:
-        before = reading.foresee(target, spend, workers, options)
+    with closing(make_engine(options)) as place:
+        before = reading.foresee(target, spend, place, options)
         _print_before(before, folder, json=json, dry_run=dry_run)
         if not dry_run:
             found = run(
                 target,
                 out=folder,
                 budget=spend,
-                engine=workers,
+                engine=place,
                 say=None if json else _say,
                 **reading.read_rounds(options),
             )

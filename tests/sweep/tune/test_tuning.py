@@ -78,6 +78,9 @@ def test_verification_finds_what_the_world_has(one: tuple[Any, Tuned, Any, Path]
     assert verified is not None
     assert len(verified.others) == 4
     assert verified.predicted.loss == tuned.loss
+    assert verified.published in verified.others
+    assert verified.published_gap is not None
+    assert verified.published_gap > verified.gap
     assert verified.gap >= 0
     # the runs around it bring the lowest within half a per cent of the world's own lowest
     row = {"params": tuned.target.workload.params, "tokens": tuned.target.workload.tokens}

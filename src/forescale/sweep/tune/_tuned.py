@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -57,6 +58,7 @@ class Verified:
 
     predicted: Try
     others: tuple[Try, ...]
+    published: Try | None  # of them the one at the published law's setting, Step Law's
     best: tuple[float, float]  # learning rate and batch that these runs say are the best
     interval: tuple[tuple[float, float], tuple[float, float]]  # 80 %, of the best learning rate and batch
 
@@ -70,13 +72,20 @@ class Verified:
         """The prediction's loss over the lowest that any run reached, less 1; seeds' noise is in it."""
         return self.predicted.loss / self.lowest.loss - 1
 
+    @property
+    def published_gap(self) -> float | None:
+        """The same of the published law."""
+        return None if self.published is None else self.published.loss / self.lowest.loss - 1
+
     def to_json(self) -> dict[str, Any]:
         """The gap in per cent."""
         return {
-            "predicted": dict(vars(self.predicted)),
-            "runs": [dict(vars(each)) for each in self.others],
-            "lowest": dict(vars(self.lowest)),
-            "gap_percent": 100 * self.gap,
+            "predicted": _try_to_json(self.predicted),
+            "runs": [_try_to_json(each) for each in self.others],
+            "lowest": _try_to_json(self.lowest),
+            "gap_percent": _percent(self.gap),
+            "published": None if self.published is None else _try_to_json(self.published),
+            "published_gap_percent": _percent(self.published_gap),
             "best": {"learning_rate": self.best[0], "batch_tokens": self.best[1]},
             "interval": {"learning_rate": list(self.interval[0]), "batch_tokens": list(self.interval[1])},
         }
@@ -123,7 +132,7 @@ class Tuned:
             "after": self.calibration.after.to_json(),
             "recipe": values,
             "interval": {q: list(self.interval(q)) for q in ("learning_rate", "batch_tokens")},
-            "loss": self.loss,
+            "loss": self.loss if self.loss is None or math.isfinite(self.loss) else None,
             "verified": None if self.verified is None else self.verified.to_json(),
             "notes": list(self.notes),
         }
@@ -135,3 +144,11 @@ class Tuned:
 
 def _plain(value: Any) -> dict[str, Any]:
     return {"value": value.value, "low": value.low, "high": value.high, "reason": value.reason, "law": value.law}
+
+
+def _try_to_json(each: Try) -> dict[str, Any]:
+    return dict(vars(each)) | {"loss": each.loss if math.isfinite(each.loss) else None}
+
+
+def _percent(share: float | None) -> float | None:
+    return None if share is None or not math.isfinite(share) else 100 * share

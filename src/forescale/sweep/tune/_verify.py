@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from forescale.errors import ForescaleError
-from forescale.sweep._job import Job
+from forescale.sweep._job import MEASURED, Job
 from forescale.sweep.tune._tuned import Try, Tuned, Verified
 
 if TYPE_CHECKING:
@@ -23,23 +23,33 @@ def train_target(tuned: Tuned, make: Make) -> Entry:
     from forescale.sweep._job import train_job
 
     (entry,) = make([train_job(tuned.run.config)], TARGET)
-    if entry.state not in ("done", "diverged"):
+    if entry.state not in MEASURED:
         why = entry.outcome.problem if entry.outcome is not None else ""
         raise ForescaleError(f"the target's run {entry.state}: {why or 'no reason was given'}.")
     return entry
 
 
 def verify(tuned: Tuned, trained: Entry, count: int, at_once: int, make: Make) -> Verified:
-    """Spend `count` more runs of the target, `at_once` of them side by side, where they say most about its optimum."""
-    tries, asked = [_try(trained)], 0
+    """Spend `count` more runs of the target: one by the published law, the others where they say most about its optimum.
+
+    `at_once` run side by side.
+    """
+    target, seed = tuned.target, trained.job.row["seed"]
+    law = target.job(seed=seed)  # the plan without any run
+    tries, asked, published = [_try(trained)], 0, None
     while asked < count:
-        jobs = _ask(tuned, tries, min(at_once, count - asked))
+        jobs = [law] if not asked else []
+        jobs += _ask(tuned, tries, min(at_once, count - asked) - len(jobs))
         asked += len(jobs)
-        tries += [_try(entry) for entry in make(jobs, AROUND) if entry.state in ("done", "diverged")]
+        for entry in make(jobs, AROUND):
+            if entry.state in MEASURED and entry.key != trained.key:
+                tries.append(_try(entry))
+                published = tries[-1] if entry.key == law.key else published
     best = _told(tuned, tries).best()
     return Verified(
         predicted=tries[0],
         others=tuple(tries[1:]),
+        published=published,
         best=(best.learning_rate, best.batch_tokens),
         interval=(best.learning_rate_interval, best.batch_tokens_interval),
     )
