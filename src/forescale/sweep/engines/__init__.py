@@ -11,18 +11,20 @@ if TYPE_CHECKING:
     from forescale.sweep.engines._engine import Engine as Engine
     from forescale.sweep.engines._engine import Task as Task
     from forescale.sweep.engines._local import LocalEngine as LocalEngine
+    from forescale.sweep.engines._ray import RayEngine as RayEngine
     from forescale.sweep.engines._slurm import SlurmEngine as SlurmEngine
 
 _HOMES = {
     "Engine": "_engine",
     "LocalEngine": "_local",
+    "RayEngine": "_ray",
     "SlurmEngine": "_slurm",
     "Summary": "_driver",
     "Task": "_engine",
     "drive": "_driver",
 }
 
-__all__ = ["Engine", "LocalEngine", "SlurmEngine", "Summary", "Task", "drive"]
+__all__ = ["Engine", "LocalEngine", "RayEngine", "SlurmEngine", "Summary", "Task", "drive"]
 
 
 def __getattr__(name: str) -> Any:
