@@ -37,7 +37,7 @@ SPACE = {
     "width": [32, 48, 64, 96],
     "kv_heads": [1, 2, 4],
     "batch_tokens": [n * SEQ_LEN for n in (4, 8, 16, 32)],
-    "learning_rate": FloatDistribution(2e-3, 0.06, log=True),
+    "learning_rate": FloatDistribution(5e-4, 0.05, log=True),
 }
 
 
@@ -76,8 +76,8 @@ class Trials:
         """Train it, or find that it has been; and see how fast it decodes."""
         job = train_job(self.config(settings))
         outcome = run_job(job, self.args.out / "runs" / job.key)
-        if outcome.state == "failed":
-            raise ForescaleError(outcome.problem)
+        if outcome.state not in ("done", "diverged"):
+            raise ForescaleError(f"the run is {outcome.state}: {outcome.problem}")
         return outcome.loss, self.speed(settings)
 
     def speed(self, settings: Mapping[str, Any]) -> float:
@@ -116,7 +116,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, nargs="*", default=[])
     parser.add_argument("--params", type=lambda text: parse_quantity(text, "params"), default=1e5)
-    parser.add_argument("--tokens", type=lambda text: parse_quantity(text, "tokens"), default=5e5)
+    parser.add_argument("--tokens", type=lambda text: parse_quantity(text, "tokens"), default=2.5e5)
     parser.add_argument("--trials", type=int, default=20)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
