@@ -158,6 +158,9 @@ def test_the_gap_falls_with_what_was_spent(tuned: Tuned) -> None:
     )
     assert marked(axes, "*") == [(points[-1][0], 100 * tuned.verified.gap)]
     assert not marked(tuning_gap_chart(replace(tuned, verified=None)), "*")
+    lucky = (*tuned.verified.others, replace(tuned.verified.predicted, loss=tuned.verified.predicted.loss / 2))
+    far = tuning_gap_chart(replace(tuned, verified=replace(tuned.verified, others=lucky)))
+    assert far.get_ylim()[1] > marked(far, "*")[0][1] == pytest.approx(100)
 
 
 def test_the_targets_chart_marks_prediction_and_lowest(tuned: Tuned) -> None:

@@ -230,10 +230,10 @@ def test_a_prediction_that_diverged_or_was_the_lowest_says_so(tuned: Tuned) -> N
 
 
 def test_an_optimum_outside_its_interval_is_said(tuned: Tuned, page: Page) -> None:
-    assert "outside the interval" not in "".join(page.text)
+    assert "outside of what was predicted" not in "".join(page.text)
     best = (tuned.verified.best[0], 2 * tuned.interval("batch_tokens")[1])
     text = said_of(replace(tuned, verified=replace(tuned.verified, best=best)))
-    assert "The best batch lies outside the interval that was predicted." in text
+    assert "The best batch lies outside of what was predicted with 80 %." in text
 
 
 def test_a_tuning_without_rounds_says_why(tuned: Tuned) -> None:

@@ -72,18 +72,14 @@ def tuning_gap_chart(tuned: Tuned, axes: Axes | None = None) -> Axes:
     drawn: Any = new_axes(4.8, 3.1) if axes is None else axes
     spent, gaps = _spent(tuned), [100 * seen.loss_gap for seen in _foresights(tuned)]
     drawn.plot(spent, gaps, color=BLUE, marker="o", linewidth=1.5, markersize=6)
+    said: Any = {"textcoords": "offset points", "fontsize": SMALL}
     for i, point in enumerate(zip(spent, gaps, strict=True)):
-        text = f"round {i}" if i else "before"
-        drawn.annotate(text, point, (5, 5), textcoords="offset points", fontsize=SMALL)
+        drawn.annotate(f"round {i}" if i else "before", point, (5, 5), **said)
     if tuned.verified is not None and math.isfinite(tuned.verified.gap):
-        drawn.plot(spent[-1], 100 * tuned.verified.gap, **STAR)
-        drawn.annotate(
-            "measured", (spent[-1], 100 * tuned.verified.gap), (9, -3), textcoords="offset points", fontsize=SMALL
-        )
-    drawn.set(
-        xlim=(-0.04 * max(spent), 1.28 * max(spent)) if any(spent) else (-1, 1),
-        ylim=(-0.04 * max(gaps), 1.12 * max(gaps)),
-    )
+        gaps.append(100 * tuned.verified.gap)
+        drawn.plot(spent[-1], gaps[-1], **STAR)
+        drawn.annotate("measured", (spent[-1], gaps[-1]), (9, -3), **said)
+    drawn.set(xlim=(-0.04 * (spent[-1] or 1), 1.28 * (spent[-1] or 1)), ylim=(-0.04 * max(gaps), 1.12 * max(gaps)))
     drawn.set_xlabel("compute of the proxies (% of the target's)", fontsize=SMALL)
     drawn.set_ylabel("loss gap to expect at the target (%)", fontsize=SMALL)
     drawn.tick_params(labelsize=SMALL)
