@@ -122,6 +122,14 @@ def test_a_bin_counts_when_it_is_over_and_gaps_in_the_losses_are_left_out() -> N
     assert bin_means(replace(curve, loss=loss))[0][3] == pytest.approx(np.log(curve.loss[kept]).mean())
 
 
+def test_a_loss_before_the_first_step_belongs_to_the_first_bin() -> None:
+    curve = by_law(1e-3)
+    early = replace(curve, progress=np.append(0.0, curve.progress), loss=np.append(curve.loss[0], curve.loss))
+    means, plain = bin_means(early)[0], bin_means(curve)[0]
+    assert means[0] == pytest.approx(plain[0], rel=0.05)
+    assert (means[1:] == plain[1:]).all()
+
+
 def test_settings_lie_octaves_apart() -> None:
     made = {"progress": np.empty(0), "loss": np.empty(0), "rate": np.ones(4)}
     one = {"learning_rate": 0.001, "batch_tokens": 1024, "weight_decay": 0.1, "beta2": 0.95, "optimizer": "adamw"}

@@ -138,7 +138,8 @@ def bin_means(curve: Curve) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     import numpy as np
 
     finite = np.isfinite(curve.loss) & (curve.loss > 0)
-    place = np.ceil(curve.progress[finite] * BINS - 1e-6).astype(int) - 1
+    # Other trainers log a loss before the first step too: it belongs to the first part.
+    place = np.maximum(np.ceil(curve.progress[finite] * BINS - 1e-6).astype(int) - 1, 0)
     log_loss = np.log(curve.loss[finite])
     count = np.bincount(place, minlength=BINS)[:BINS]
     total = np.bincount(place, weights=log_loss, minlength=BINS)[:BINS]
