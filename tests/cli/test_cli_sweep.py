@@ -11,6 +11,7 @@ import pytest
 
 from forescale.cli import main
 from forescale.cli._sweep import _options
+from forescale.sweep.design import read_design
 from forescale.sweep.store import open_store
 
 TRAINER = """
@@ -106,6 +107,13 @@ def test_the_budget(call: Call) -> None:
     assert (code, "leave out the 1 dearest of its 2 runs" in out.replace("\n", " ")) == (0, True)
     code, _, err = call(design([0.002, 0.004], "flops = 1e14"))
     assert (code, "the budget does not hold one run" in err) == (2, True)
+
+
+def test_a_sweep_that_goes_on_is_not_stopped_by_its_budget(call: Call) -> None:
+    file = read_design(design([0.002, 0.004]))
+    open_store("sweep.db").add(file.design.jobs)
+    code, out, _ = call(design([0.002, 0.004], "flops = 2e14"), "--flops-per-second", "1e11")
+    assert (code, "2 done" in out) == (0, True)
 
 
 @pytest.mark.parametrize(

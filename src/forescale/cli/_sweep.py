@@ -46,7 +46,7 @@ def sweep(
     slurm: str | None = None,
     race: bool | None = None,
     flops_per_second: Number = None,
-    runs: OptionalFile = None,
+    folder: OptionalFile = None,
 ) -> None:
     """Make the runs of a design: a grid, a law's plateau, a suggestion or a table, by our trainer or any other.
 
@@ -81,7 +81,7 @@ def sweep(
     flops_per_second
         The speed to count hours and money by, all workers together (default: that of runs that have finished, else
         measured).
-    runs
+    folder
         Folder of the runs' files (default: beside the store's file); an address needs it once.
     """
     from forescale.cli._threads import use_one_thread
@@ -97,7 +97,7 @@ def sweep(
     if flops_per_second is not None:
         budget = replace(budget, flops_per_second=parse_quantity(flops_per_second, "--flops-per-second"))
     workplace = None if dry_run and options["engine"] != "local" else _engine(options)
-    ahead = _ahead(file, budget, _open(store, runs, create=False), workplace, options, store)
+    ahead = _ahead(file, budget, _open(store, folder, create=False), workplace, options, store)
     if not json:
         render.print_ahead(ahead)
         sys.stdout.flush()
@@ -107,7 +107,7 @@ def sweep(
         return
     if ahead.over:
         raise ForescaleError(ahead.over)
-    opened = _open(store, runs, create=True)
+    opened = _open(store, folder, create=True)
     assert opened is not None
     assert workplace is not None
     _make(file, opened, workplace, race=bool(options["race"]), json=json, ahead=ahead)
@@ -129,13 +129,13 @@ def _engine(options: Mapping[str, Any]) -> Engine:
     return make_engine(options)
 
 
-def _open(where: str, runs: Path | None, *, create: bool) -> Store | None:
+def _open(where: str, folder: Path | None, *, create: bool) -> Store | None:
     """The store; None where it is not there and is not to be made."""
     from forescale.sweep.store import open_store
 
     if not create and "://" not in where and not Path(where).exists():
         return None
-    return open_store(where, create=create, runs=runs)
+    return open_store(where, create=create, runs=folder)
 
 
 def _ahead(
@@ -148,6 +148,7 @@ def _ahead(
     entries = [] if known is None else known.jobs()
     ended = {entry.key for entry in entries if entry.state in ENDED}
     left = tuple(job for job in file.design.jobs if job.key not in ended)
+    goes_on = {job.key for job in left} <= {entry.key for entry in entries}  # no budget stops what has begun
     at_once = engine.free if engine is not None else options["workers"] or 1
     speed = _speed(budget, entries, left, at_once, options)
     return Ahead(
@@ -155,7 +156,7 @@ def _ahead(
         left=left,
         speed=speed,
         cost=cost_of(left, speed, budget),
-        over=over_budget(left, speed, budget),
+        over="" if goes_on else over_budget(left, speed, budget),
         budget=budget,
         engine=options["engine"],
         at_once=at_once,

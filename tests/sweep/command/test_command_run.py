@@ -301,6 +301,15 @@ def test_what_a_killed_worker_left_running_is_ended_and_the_run_resumes(tmp_path
     assert all_gone(tmp_path / "run")
 
 
+@pytest.mark.parametrize(("written", "printed"), [("ckpt.pt", "again"), ("notes.txt", "anew")])
+def test_a_run_resumes_where_there_is_a_checkpoint(tmp_path: Path, written: str, printed: str) -> None:
+    (tmp_path / "run" / "out").mkdir(parents=True)
+    (tmp_path / "run" / "out" / written).touch()
+    run, resume = (f"{sys.executable} -c 'print(\"{word}, val loss 2.0\")'" for word in ("anew", "again"))
+    run_job(job_of(run, resume=resume, checkpoint="*.pt"), tmp_path / "run")
+    assert (tmp_path / "run" / "log.txt").read_text() == f"{printed}, val loss 2.0\n"
+
+
 def test_an_interrupted_run_in_this_process(tmp_path: Path) -> None:
     interrupt = threading.Thread(
         target=lambda: (wait_for(tmp_path / "run" / "out" / "pids"), os.kill(os.getpid(), signal.SIGTERM))

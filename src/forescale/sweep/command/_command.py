@@ -18,7 +18,7 @@ RUNTIME: Mapping[str, Any] = {"out": "/run/out", "threads": 1}
 
 GRACE = 10.0
 SIZES = ("depth", "width", "heads")  # of a planned shape: columns of the row beside `COLUMNS`
-MANNER = ("curve", "resume", "grace")  # of a command: what may change when a run goes on
+MANNER = ("curve", "resume", "checkpoint", "grace")  # of a command: what may change when a run goes on
 # What a command may use in place of a value: any of these follows from it alone.
 SAME: Mapping[str, tuple[str, ...]] = {
     "batch_tokens": ("batch_sequences",),
@@ -46,7 +46,8 @@ class Command:
     cwd: str | None = None  # where it is started; None: where the driver was
     env: Mapping[str, str] = field(default_factory=dict[str, str])  # added to the environment; values may have fields
     shell: bool = False  # the command is a line for sh, its fields quoted
-    resume: str = ""  # the command for a folder that an earlier attempt has been in; empty: the same command again
+    resume: str = ""  # the command that goes on from a checkpoint of an earlier attempt; empty: the same command again
+    checkpoint: str = "*"  # a pattern of the files in `{out}` that `resume` needs one of
     grace: float = GRACE  # seconds between asking it to end (SIGTERM) and ending it (SIGKILL)
 
     def __post_init__(self) -> None:

@@ -19,7 +19,7 @@ from forescale.sweep._run import HELD, LOOK_EVERY, RESULT, STOP, Watch, outcome_
 from forescale.sweep.command import _process as processes
 from forescale.sweep.command._command import Command, command_of
 from forescale.sweep.command._loss import read_loss
-from forescale.sweep.command._output import LOG, Output
+from forescale.sweep.command._output import Output
 from forescale.sweep.command._template import arguments, fill
 from forescale.train._files import why, write_json
 from forescale.train._folder import KIND, FolderHeldError, lock
@@ -89,7 +89,7 @@ def _make(job: Job, folder: Path) -> Outcome:
 
 
 def _train(job: Job, command: Command, folder: Path, interrupt: Interrupt) -> Ended:
-    again = (folder / LOG).exists()
+    again = bool(command.resume) and next((folder / OUT).glob(command.checkpoint), None) is not None
     processes.end_leftovers(folder)
     values = {
         **job.execution["fields"],
@@ -97,7 +97,7 @@ def _train(job: Job, command: Command, folder: Path, interrupt: Interrupt) -> En
         "out": str((folder / OUT).resolve()),
         "threads": _threads(job),
     }
-    template = command.resume if again and command.resume else command.run
+    template = command.resume if again else command.run
     started = arguments(template, values, shell=command.shell)
     env = {**os.environ, **{name: fill(text, values) for name, text in command.env.items()}}
     pattern = command.loss.compiled if command.loss.source == "output" else None

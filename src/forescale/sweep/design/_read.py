@@ -34,6 +34,7 @@ ENGINE = (
 EXECUTION = ("threads", "device", "checkpoint_every", "eval_every")  # of [engine]: fields of a run's config
 BUDGET = ("flops", "time", "money", "price_per_hour", "devices", "flops_per_second")
 COMMAND = tuple(f.name for f in fields(Command))
+TEXTS = ("run", "curve", "resume", "checkpoint")  # of [command]
 LOSSES: tuple[Source, ...] = ("json", "json_lines", "csv", "runs")
 
 
@@ -100,7 +101,7 @@ def _command(found: Table, folder: Path) -> Command:
             '[command] needs run, the command with its fields: run = "python train.py --lr {learning_rate}".'
         )
     env = {name: text(f"env.{name}", value) for name, value in table(found, "env").items()}
-    made: dict[str, Any] = {name: text(name, found[name]) for name in ("run", "curve", "resume") if name in found}
+    made: dict[str, Any] = {name: text(name, found[name]) for name in TEXTS if name in found}
     made |= {"cwd": str(folder.absolute() / found.get("cwd", "")), "env": env, "loss": _loss(found.get("loss", {}))}
     made |= {"shell": flag("shell", found["shell"])} if "shell" in found else {}
     made |= {"grace": parse_duration(found["grace"], "grace")} if "grace" in found else {}
