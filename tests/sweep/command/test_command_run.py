@@ -201,6 +201,14 @@ def test_the_environment_and_the_shell(attempt: Any) -> None:
     assert str(folder / "out") in (folder / "log.txt").read_text()
 
 
+def test_libraries_are_told_the_threads_of_the_run(tmp_path: Path) -> None:
+    text = "print(os.environ['OMP_NUM_THREADS'], os.environ['MKL_NUM_THREADS'], sys.argv[1]); print('val loss 1')"
+    run = f"{script(tmp_path, text)} {{threads}}"
+    command = Command(run=run, env={"MKL_NUM_THREADS": "1"})
+    run_job(command_job(command, VALUES, compute=1.0, execution={"threads": 3}), tmp_path / "run")
+    assert (tmp_path / "run" / "log.txt").read_text().startswith("3 1 3\n")
+
+
 def test_without_a_shell_nothing_is_expanded(attempt: Any) -> None:
     _, folder = attempt("print(sys.argv[1:]); print('val loss 1')", "'$HOME; rm x' '*'")
     assert "['$HOME; rm x', '*']" in (folder / "log.txt").read_text()

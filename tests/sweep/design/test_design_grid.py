@@ -50,6 +50,12 @@ def test_octaves_are_around_the_plan_at_the_runs_own_batch() -> None:
         assert min(abs(offset / 2.0**k - 1) for k in (-1, 0, 1)) < 1e-9
 
 
+def test_warmup_in_octaves_is_in_whole_steps() -> None:
+    steps = values(grid(Common(values=SMALL), {"warmup_steps": octaves([-1.5, 1.0])}), "warmup_steps")
+    planned_steps = planned().config.warmup_steps
+    assert steps == [round(planned_steps * 2**-1.5), 2 * planned_steps]
+
+
 def test_octaves_around_a_number() -> None:
     design = grid(Common(values=SMALL), {"learning_rate": octaves(1, step=0.5, around=1e-3)})
     assert values(design, "learning_rate") == pytest.approx([1e-3 * 2**k for k in (-1, -0.5, 0, 0.5, 1)])
@@ -149,6 +155,7 @@ def test_how_a_run_is_carried_out_is_no_part_of_its_key() -> None:
         ({"batch_tokens": [1e9]}, "the run with batch_tokens 1e.09: a batch must not exceed the run"),
         ({"schedule": ["nosuch"]}, "the run with schedule nosuch"),
         ({"optimizer": octaves(1)}, "has no number in the plan"),
+        ({"active_params": [5e4]}, "active_params follow from the shape"),
     ],
 )
 def test_grids_that_cannot_be(axes: Any, says: str) -> None:
@@ -157,6 +164,8 @@ def test_grids_that_cannot_be(axes: Any, says: str) -> None:
 
 
 def test_designs_that_cannot_be() -> None:
+    with pytest.raises(ForescaleError, match="seed and seeds say the same"):
+        grid(Common(values={**SMALL, "seed": 1}), {"beta2": [0.9]}, seeds=(0, 1))
     with pytest.raises(ForescaleError, match="the model is missing"):
         make_job(Common(values={"tokens": 1e6}), {})
     with pytest.raises(ForescaleError, match="has none: widen it"):

@@ -28,6 +28,7 @@ from forescale.train._interrupt import Interrupt, RunInterruptedError, interrupt
 OUT = "out"  # of a run, in its folder: the trainer's own files, so that none of them is taken for one of ours
 FULL = 1 << 20  # bytes: a disk with less room is full
 PATIENCE = 30.0  # seconds that a result waits for room on a full disk
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")  # of libraries
 DIVERGED, INTERRUPTED, STOPPED, LATE = "diverged", "interrupted", "stopped", "late"
 
 
@@ -51,10 +52,10 @@ def run_command(job: Job, folder: str | Path) -> Outcome:
     try:
         (folder / OUT).mkdir(parents=True, exist_ok=True)
         held = _hold(folder)
-    except OSError as error:
-        return Outcome(state="failed", problem=f"{folder} cannot be written: {why(error)}.")
     except FolderHeldError as error:
         return Outcome(state="lost", problem=str(error))
+    except (OSError, ForescaleError) as error:
+        return Outcome(state="failed", problem=f"{folder} cannot be written: {why(error)}.")
     with held:
         return outcome_of(folder) or _make(job, folder)
 
@@ -99,7 +100,8 @@ def _train(job: Job, command: Command, folder: Path, interrupt: Interrupt) -> En
     }
     template = command.resume if again else command.run
     started = arguments(template, values, shell=command.shell)
-    env = {**os.environ, **{name: fill(text, values) for name, text in command.env.items()}}
+    libraries = dict.fromkeys(THREADS, str(values["threads"]))
+    env = {**os.environ, **libraries, **{name: fill(text, values) for name, text in command.env.items()}}
     pattern = command.loss.compiled if command.loss.source == "output" else None
     output = Output(folder, pattern, command.curve_pattern)
     began = time.monotonic()

@@ -38,6 +38,8 @@ def make_design(
     Settings that round to the same run (whole sequences, whole steps, real shapes) make one run, and a note says how many.
     Raises `ForescaleError` for settings that no run can have, or none at all.
     """
+    if seeds and ("seed" in common.values or any("seed" in each for each in settings)):
+        raise ForescaleError("seed and seeds say the same: give one of them.")
     every = [{**each, "seed": seed} for each in settings for seed in seeds] if seeds else list(settings)
     if not every:
         raise ForescaleError("a design must have a run; this one has none: widen it.")

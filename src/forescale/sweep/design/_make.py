@@ -8,13 +8,14 @@ from typing import Any
 
 from forescale.errors import ForescaleError
 from forescale.plan import make_plan
+from forescale.quantities import humanize
 from forescale.recipe import Recipe
 from forescale.sweep._job import Job, train_job
 from forescale.sweep.command import command_job
 from forescale.sweep.design._common import FAMILY, OPTIONS, RECIPE, SIZE, TRAINER, Common, eval_tokens
 from forescale.train import ModelOptions, plan_run, shape_for
 from forescale.train._plan_run import request_of, with_chosen
-from forescale.train._shapes import PROXY_SEQ_LEN, shape_of_sizes, usual_seq_len
+from forescale.train._shapes import PROXY_SEQ_LEN, TOLERANCE, shape_of_sizes, usual_seq_len
 from forescale.train._tokenizer import vocabulary
 from forescale.workload import Shape, Workload
 
@@ -61,8 +62,19 @@ def workload_of(values: Mapping[str, Any], *, needs_shape: bool) -> Workload:
     active = values.get("active_params", params) if shape is None else shape.active_params
     length = _length(values, float(active), int(seq_len))
     if shape is not None:
+        _check_active(values, shape)
         return Workload.from_shape(shape, tokens=length, seq_len=int(seq_len))
     return Workload(params=params, active_params=values.get("active_params"), tokens=length, seq_len=int(seq_len))
+
+
+def _check_active(values: Mapping[str, Any], shape: Shape) -> None:
+    """What a shape decides is not silently another number than the one that was given."""
+    asked = float(values.get("active_params", shape.active_params))
+    if abs(asked / shape.active_params - 1) > TOLERANCE:
+        raise ForescaleError(
+            f"active_params follow from the shape, whose experts leave {humanize(shape.active_params)}; got {humanize(asked)}: "
+            "give experts and top_k that come to it, or leave it out."
+        )
 
 
 def planned_recipe(common: Common, values: Mapping[str, Any], workload: Workload) -> Recipe:
@@ -87,7 +99,8 @@ def _settled(common: Common, values: dict[str, Any]) -> dict[str, Any]:
             known = {n: v for n, v in values.items() if not isinstance(v, Octaves)}
             workload = workload_of(known, needs_shape=common.command is None)
             centre = _number(planned_recipe(common, known, workload), name)
-        values = values | {name: centre * 2.0**relative.octaves}
+        value = centre * 2.0**relative.octaves
+        values = values | {name: round(value) if name == "warmup_steps" else value}
     return values
 
 
@@ -197,8 +210,8 @@ def _started(common: Common, values: Mapping[str, Any], workload: Workload, swep
 
 # What is known of a run whose command names no more; of the recipe only what it is started with or what was given.
 DESCRIBED = (
-    *("params", "active_params", "tokens", "seq_len", "batch_tokens", "batch_sequences", "steps", "depth", "width"),
-    "heads",
+    *("params", "active_params", "tokens", "seq_len", "batch_tokens", "batch_sequences", "steps"),
+    *("depth", "width", "heads"),
 )
 WHOLE = ("steps", "batch_sequences", "batch_tokens", "warmup_steps")
 

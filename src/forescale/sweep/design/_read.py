@@ -16,19 +16,11 @@ from forescale.sweep.design._cost import Budget
 from forescale.sweep.design._design import Design
 from forescale.sweep.design._file import Table, check_keys, flag, named, read_toml, table, take, text
 from forescale.sweep.design._kinds import make_kind
-from forescale.sweep.design._values import LISTS, read_number, read_value, read_whole
+from forescale.sweep.design._values import LISTS, read_number, read_texts, read_value, read_whole
 
 TABLES = ("workload", "recipe", "design", "command", "engine", "budget")
 ENGINE = (
-    "name",
-    "workers",
-    "threads",
-    "device",
-    "address",
-    "slurm",
-    "time_limit",
-    "checkpoint_every",
-    "eval_every",
+    *("name", "workers", "threads", "device", "address", "slurm", "time_limit", "checkpoint_every", "eval_every"),
     "race",
 )
 EXECUTION = ("threads", "device", "checkpoint_every", "eval_every")  # of [engine]: fields of a run's config
@@ -77,12 +69,11 @@ def _common(content: Table, folder: Path, engine: Table) -> tuple[Common, dict[s
             axes[name] = [read_value(name, each) for each in cast("list[Any]", value)]
         else:
             values[name] = read_value(name, value)
-    laws = recipe.get("law", [])
     runs = take(recipe, "runs", text)
     common = Common(
         values=absolute_paths(values, folder),
         command=command,
-        laws=(laws,) if isinstance(laws, str) else tuple(text("law", each) for each in laws),
+        laws=take(recipe, "law", read_texts) or (),
         execution={name: engine[name] for name in EXECUTION if name in engine},
         time_limit=engine.get("time_limit"),
     )
@@ -102,7 +93,11 @@ def _command(found: Table, folder: Path) -> Command:
         )
     env = {name: text(f"env.{name}", value) for name, value in table(found, "env").items()}
     made: dict[str, Any] = {name: text(name, found[name]) for name in TEXTS if name in found}
-    made |= {"cwd": str(folder.absolute() / found.get("cwd", "")), "env": env, "loss": _loss(found.get("loss", {}))}
+    made |= {
+        "cwd": str(folder.absolute() / text("cwd", found.get("cwd", ""))),
+        "env": env,
+        "loss": _loss(found.get("loss", {})),
+    }
     made |= {"shell": flag("shell", found["shell"])} if "shell" in found else {}
     made |= {"grace": parse_duration(found["grace"], "grace")} if "grace" in found else {}
     return Command(**made)

@@ -76,6 +76,14 @@ def read_share(name: str, value: Any) -> float:
     return read_number(name, text[:-1].strip()) / 100 if text.endswith("%") else read_number(name, value)
 
 
+def read_texts(name: str, value: Any) -> tuple[str, ...]:
+    """A text, or a list of texts."""
+    items = [value] if isinstance(value, str) else value
+    if not isinstance(items, list | tuple):
+        raise ForescaleError(f'{name} must be a list of texts; got {value!r}: write ["..."].')
+    return tuple(_word(name, item) for item in cast("list[Any]", items))
+
+
 def _flag(name: str, value: Any) -> bool:
     found = {"true": True, "false": False}.get(str(value).lower())
     if found is None:
@@ -89,21 +97,14 @@ def _word(name: str, value: Any) -> str:
     return value.strip()
 
 
-def _list(name: str, value: Any) -> tuple[str, ...]:
-    items = [value] if isinstance(value, str) else value
-    if not isinstance(items, list | tuple):
-        raise ForescaleError(f'{name} must be a list of texts; got {value!r}: write ["..."].')
-    return tuple(_word(name, item) for item in cast("list[Any]", items))
-
-
 def _held_out(name: str, value: Any) -> float | int | tuple[str, ...]:
     """A share, a number of tokens, or files."""
     if isinstance(value, list | tuple):
-        return _list(name, value)
+        return read_texts(name, value)
     try:
         number = read_share(name, value)
     except ForescaleError:
-        return _list(name, value)
+        return read_texts(name, value)
     return number if number < 1 else int(number)
 
 
@@ -127,7 +128,7 @@ _READERS: Mapping[frozenset[str], Callable[[str, Any], Any]] = {
     WHOLE: read_whole,
     FLAGS: _flag,
     WORDS: _word,
-    LISTS: _list,
+    LISTS: read_texts,
     frozenset({"held_out"}): _held_out,
     frozenset({"base"}): _base,
     frozenset({"scheme_options"}): _table,
