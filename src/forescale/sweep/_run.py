@@ -98,10 +98,15 @@ def _train(job: Job, folder: Path) -> Outcome:
         return Outcome(state="lost", problem=str(error))
     except ForescaleError as error:
         return Outcome(state="failed", problem=str(error))
+    return ended_as(row, folder, job.time_limit)
+
+
+def ended_as(row: Mapping[str, Any], folder: Path, time_limit: float | None) -> Outcome:
+    """The outcome of a run that `train` has ended with this row; not from the file, which one process of several writes."""
     if row["state"] == "stopped" and not (folder / STOP).exists():
         (folder / RESULT).unlink(missing_ok=True)  # it has a checkpoint: `retry` with more time goes on from there
-        return Outcome(state="failed", row=row, problem=f"it took longer than its {job.time_limit:g} s")
-    return _outcome(row, folder)  # not from the file, which one process of several writes
+        return Outcome(state="failed", row=row, problem=f"it took longer than its {time_limit:g} s")
+    return _outcome(row, folder)
 
 
 def _patiently(job: Job, folder: Path) -> dict[str, Any]:

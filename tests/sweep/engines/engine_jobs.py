@@ -11,6 +11,7 @@ from typing import Any
 import polars as pl
 
 from forescale.sweep import Job, train_job
+from forescale.sweep.command import Command, command_job
 from forescale.sweep.engines import LocalEngine, drive
 from forescale.sweep.store import Store, open_store
 from forescale.train import TrainConfig
@@ -38,6 +39,14 @@ def tiny_jobs(folder: Path, count: int, **changes: Any) -> list[Job]:
         "threads": 1,
     }
     return [train_job(TrainConfig(**settings | {"seed": seed} | changes)) for seed in range(count)]
+
+
+def varied_jobs(folder: Path, **changes: Any) -> list[Job]:
+    """Two runs that end well, one that diverges, and two of another trainer, one of which fails."""
+    (wild,) = tiny_jobs(folder, 1, learning_rate=1e30, **changes)
+    good, bad = (Command(run=f"sh -c 'echo val loss {{learning_rate}}; exit {code}'") for code in (0, 1))
+    others = [command_job(command, {"learning_rate": 0.5, "seed": 7}, compute=1.0) for command in (good, bad)]
+    return [*tiny_jobs(folder, 2, **changes), wild, *others]
 
 
 def planned(where: Path, jobs: list[Job]) -> Store:

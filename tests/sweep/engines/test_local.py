@@ -20,6 +20,7 @@ from forescale.sweep import Job, Outcome, run_job
 from forescale.sweep.engines import LocalEngine, Task
 from forescale.sweep.engines import _local as local_module
 from forescale.sweep.engines import _worker as worker_module
+from forescale.sweep.engines._members import carry_out_together
 from forescale.sweep.engines._memory import Guard, available, estimate
 
 
@@ -110,19 +111,63 @@ def test_closing_leaves_a_checkpoint_of_the_last_step(tmp_path: Path) -> None:
     assert not (folder / "result.json").exists()
 
 
-def test_workers_of_a_killed_driver_write_their_checkpoints_and_end(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+def test_when_the_driver_ends_its_workers_write_their_checkpoints_and_end(tmp_path: Path, number: int) -> None:
     (job,) = tiny_jobs(tmp_path, 1, steps=100_000, checkpoint_every=50_000)
     store = planned(tmp_path / "sweep.db", [job])
     script = Path(__file__).with_name("engine_jobs.py")
-    driver = subprocess.Popen([sys.executable, str(script), str(tmp_path / "sweep.db")])
+    driver = subprocess.Popen(
+        [sys.executable, str(script), str(tmp_path / "sweep.db")], stderr=subprocess.PIPE, text=True
+    )
     metrics = store.folder(job.key) / "metrics.jsonl"
     wait_until(lambda: metrics.exists() and metrics.stat().st_size > 0)
     workers = [worker for server in children(driver.pid) for worker in children(server)]
-    driver.kill()
-    driver.wait()
+    driver.send_signal(number)
+    _, said = driver.communicate()
     wait_until(lambda: not any(Path(f"/proc/{worker}").exists() for worker in workers))
     assert len(workers) == 1
     assert len(list((store.folder(job.key) / "checkpoints").iterdir())) == 1
+    if number == signal.SIGINT:
+        assert "1 are left, with checkpoints where they had begun" in said.splitlines()[-1]
+        assert store.counts() == {"planned": 1}
+
+
+def test_members_of_one_program_are_separate_runs_up_to_rounding(tmp_path: Path) -> None:
+    jobs = tiny_jobs(tmp_path, 4)
+    (other,) = tiny_jobs(tmp_path, 1, seq_len=8)
+    (wrong,) = tiny_jobs(tmp_path, 1, learning_rate=3e-2, data=(str(tmp_path / "missing.txt"),))
+    expected = {job.key: run_job(job, tmp_path / "here" / job.key).loss for job in (*jobs, other)}
+    with closing(LocalEngine(workers=1, threads=1, device="cpu", members=8)) as engine:
+        assert engine.free == 8
+        engine.start(tasks_of(tmp_path / "there", [*jobs, other, wrong]))
+        (worker,) = engine._pool
+        assert list(worker.tasks) == [job.key for job in jobs]
+        found = outcomes(engine, 6)
+    assert found.pop(wrong.key).state == "failed"
+    assert {key: outcome.loss for key, outcome in found.items()} == pytest.approx(expected, abs=1e-5)
+    assert "one program with 3 more" in str(found[jobs[0].key].row["notes"])
+
+
+def test_how_many_members_is_measured_once_and_before_the_runs(tmp_path: Path) -> None:
+    jobs = tiny_jobs(tmp_path, 4)
+    with closing(LocalEngine(workers=1, threads=1, device="cpu", members="auto")) as engine:
+        assert engine.free == 1  # until it is known
+        engine.start(tasks_of(tmp_path, jobs[:1]))
+        wait_until(lambda: engine._programs._known, engine)
+        assert engine._programs.usual > 1  # steps of 0.001 GFLOP; benchmarks/results/population.json
+        assert engine.free == engine._programs.usual - 1
+        engine.start(tasks_of(tmp_path, jobs[1:]))
+        assert [len(worker.tasks) for worker in engine._pool] == [4]
+        assert {outcome.state for outcome in outcomes(engine, 4).values()} == {"done"}
+
+
+def test_one_bad_run_does_not_spoil_its_program(tmp_path: Path) -> None:
+    jobs = tiny_jobs(tmp_path, 3)
+    (tmp_path / jobs[1].key).mkdir()
+    (tmp_path / jobs[1].key / "somebody's.txt").touch()
+    found = dict(carry_out_together(tasks_of(tmp_path, jobs)))
+    assert [found[job.key].state for job in jobs] == ["done", "failed", "done"]
+    assert "must be new or empty" in found[jobs[1].key].problem
 
 
 def test_cores_are_divided_between_workers() -> None:
@@ -169,10 +214,10 @@ def test_the_guard_knows_what_a_run_took(tmp_path: Path, monkeypatch) -> None:
     assert guard.need(other) == 3e8  # another seed of the same shape
     monkeypatch.setattr(_memory, "available", lambda: 2e8)
     monkeypatch.setattr(_memory, "resident", lambda _: 2.5e8)
-    assert guard.short_of(job, {}) == pytest.approx(1e8)
-    assert guard.short_of(job, {1: other}) == pytest.approx(1.5e8)  # the other one grows by 5e7 yet
+    assert guard.short_of([job], {}) == pytest.approx(1e8)
+    assert guard.short_of([job], {1: [other]}) == pytest.approx(1.5e8)  # the other one grows by 5e7 yet
     monkeypatch.setattr(_memory, "available", lambda: None)
-    assert guard.short_of(job, {1: other}) == 0.0
+    assert guard.short_of([job], {1: [other]}) == 0.0
 
 
 def test_what_is_available_is_no_more_than_the_machine_has() -> None:

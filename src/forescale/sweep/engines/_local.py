@@ -8,12 +8,14 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 from forescale.errors import ForescaleError
 from forescale.sweep._job import Outcome
 from forescale.sweep.engines._engine import Task
-from forescale.sweep.engines._members import grouped
 from forescale.sweep.engines._memory import Guard
+from forescale.sweep.engines._programs import Programs
+from forescale.sweep.engines._serve import Measured
 from forescale.sweep.engines._work import on
 from forescale.sweep.engines._worker import PATIENCE, Worker, wait_for
 
@@ -29,18 +31,26 @@ class LocalEngine:
     """Runs on this machine, one in each of `workers` processes with `threads` threads.
 
     The cores are divided: one thread a worker by default, which is fastest for small models, or all cores of one worker.
-    With GPUs (`device` auto or cuda) there is one worker for each. A run that would not fit into memory beside the others
-    waits; `guard` False lets it start. A worker that is killed is replaced and its run is `lost`; when the driver is killed,
-    its workers write their checkpoints and end.
+    With GPUs (`device` auto or cuda) there is one worker for each. `members` runs of one shape are one program at most,
+    with losses that are those of separate runs up to rounding: `auto` measures how many are worth their while, and is the
+    default on a GPU; elsewhere it is 1. A run that would not fit into memory beside the others waits; `guard` False lets it
+    start. A worker that is killed is replaced and its run is `lost`; when the driver is killed, its workers write their
+    checkpoints and end.
     """
 
     name = "local"
 
     def __init__(
-        self, *, workers: int | None = None, threads: int | None = None, device: str = "auto", guard: bool = True
+        self,
+        *,
+        workers: int | None = None,
+        threads: int | None = None,
+        device: str = "auto",
+        members: int | Literal["auto"] | None = None,
+        guard: bool = True,
     ) -> None:
-        for name, value in (("workers", workers), ("threads", threads)):
-            if value is not None and value < 1:
+        for name, value in (("workers", workers), ("threads", threads), ("members", members)):
+            if isinstance(value, int) and value < 1:
                 raise ForescaleError(f"{name} must be 1 or more; got {value}: leave it out, or give a number of them.")
         if device not in ("auto", "cpu", "cuda"):
             raise ForescaleError(f"device must be auto, cpu or cuda; got {device!r}: choose one.")
@@ -48,23 +58,25 @@ class LocalEngine:
         self.device, self.gpus = device, _gpus() if device != "cpu" else ()
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         self.workers, self.threads = _divided(cores, len(self.gpus), workers, threads)
+        self.members = members or ("auto" if self.gpus else 1)
         self.guard = Guard() if guard else None
         self.notes: list[str] = []
         self._pool: list[Worker] = []
-        self._waiting: list[list[Task]] = []
+        self._waiting: list[Task] = []
+        self._programs = Programs(self.members)
         self._logs: tempfile.TemporaryDirectory[str] | None = None
         self._said: set[str] = set()
         self._started = self._stillborn = 0
 
     @property
     def free(self) -> int:
-        """Workers that have nothing to do, less the runs that wait for memory."""
-        busy = sum(not worker.idle for worker in self._pool)
-        return max(0, self.workers - busy - len(self._waiting))
+        """Runs that idle workers could take, less those that wait for memory or for a measurement."""
+        idle = self.workers - sum(not worker.idle for worker in self._pool)
+        return max(0, idle * self._programs.usual - len(self._waiting))
 
     def start(self, tasks: Sequence[Task]) -> None:
         """Give the runs to workers."""
-        self._waiting += grouped([on(task, threads=self.threads, device=self.device) for task in tasks])
+        self._waiting += [on(task, threads=self.threads, device=self.device) for task in tasks]
         self._place()
 
     def finished(self, timeout: float) -> list[tuple[str, Outcome]]:
@@ -89,21 +101,28 @@ class LocalEngine:
             self._logs = None
 
     def _place(self) -> None:
-        """Start what waits, in its order, as far as there are workers and memory."""
-        while self._waiting and not self._short_of(self._waiting[0]):
-            worker = self._idle()
-            if worker is None:
+        """Start what waits, in its order, as far as there are workers, memory and measurements."""
+        while self._waiting:
+            question = self._programs.question(self._waiting[0].job)
+            if question is not None and any(worker.asked is not None for worker in self._pool):
                 return
-            worker.give(self._waiting.pop(0))
+            idle = self.workers - sum(not worker.idle for worker in self._pool)
+            group = self._programs.first(self._waiting, idle)
+            if not idle or self._short_of(group):
+                return
+            worker = self._idle()
+            if question is not None:
+                worker.ask(question)
+                return
+            worker.give(group)
+            self._waiting = [task for task in self._waiting if task not in group]
 
-    def _idle(self) -> Worker | None:
-        """A worker that has nothing to do, a new one where there may be more."""
+    def _idle(self) -> Worker:
+        """A worker that has nothing to do, a new one where there is none."""
         for worker in self._pool:
             if worker.idle and not worker.dead:
                 return worker
-        if len(self._pool) >= self.workers:
-            return None
-        worker = Worker(self.threads, self._environment(), self._log())
+        worker = Worker(self._environment(), self._log())
         self._pool.append(worker)
         return worker
 
@@ -111,8 +130,8 @@ class LocalEngine:
         """Whether the tasks would not fit into memory beside what runs. Alone they start whatever comes of it."""
         if self.guard is None:
             return False
-        running = {worker.pid: task.job for worker in self._pool for task in worker.tasks.values()}
-        missing = max(self.guard.short_of(task.job, running) for task in tasks)
+        running = {worker.pid: [task.job for task in worker.tasks.values()] for worker in self._pool if not worker.idle}
+        missing = self.guard.short_of([task.job for task in tasks], running)
         if missing and running:
             self._say("memory is short: fewer runs than workers go on at once")
         elif missing:
@@ -122,10 +141,14 @@ class LocalEngine:
     def _heard(self, worker: Worker) -> list[tuple[str, Outcome]]:
         dead = worker.dead  # asked first, so that nothing it said before is missed
         found: list[tuple[str, Outcome]] = []
-        for task, outcome, peak in worker.heard():
-            found.append((task.key, outcome))
-            if self.guard is not None:
-                self.guard.saw(task.job, peak)
+        for said in worker.heard():
+            task = worker.took(said)
+            if isinstance(said, Measured):
+                self._programs.learn(said)
+            elif task is not None:
+                found.append((said.key, said.outcome))
+                if self.guard is not None:
+                    self.guard.saw(task.job, said.peak / worker.members)
         if worker.ready:
             self._stillborn = 0
         if dead:
@@ -137,6 +160,8 @@ class LocalEngine:
     def _lost(self, worker: Worker) -> list[tuple[str, Outcome]]:
         why = worker.why_dead()
         self._bury(worker)
+        if worker.asked is not None:  # more members than fit, perhaps: each by itself
+            self._programs.learn(Measured(program=worker.asked.program, members=1))
         if not worker.ready:
             self._stillborn += 1
         if self._stillborn >= STILLBORN:

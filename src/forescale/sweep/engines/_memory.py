@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -51,13 +51,17 @@ class Guard:
         """Bytes, measured where a run like it was seen."""
         return self._seen.get(size_of(job)) or estimate(job)
 
-    def short_of(self, job: Job, running: Mapping[int, Job]) -> float:
-        """Bytes that are missing for the job beside those that run, by the process they run in; 0: it fits."""
+    def short_of(self, jobs: Sequence[Job], running: Mapping[int, Sequence[Job]]) -> float:
+        """Bytes that are missing for the jobs beside those that run, by the process they run in; 0: they fit."""
         free = available()
         if free is None:
             return 0.0
-        growth = sum(max(0.0, self.need(one) - resident(pid)) for pid, one in running.items())
-        return max(0.0, self.need(job) + growth - free)
+        growth = sum(max(0.0, self.need_of(group) - resident(pid)) for pid, group in running.items())
+        return max(0.0, self.need_of(jobs) + growth - free)
+
+    def need_of(self, jobs: Sequence[Job]) -> float:
+        """Bytes of a process that makes the jobs together."""
+        return sum(map(self.need, jobs))
 
 
 def available() -> float | None:

@@ -17,9 +17,8 @@ from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
-from forescale.sweep._job import Outcome
 from forescale.sweep.engines._engine import Task
-from forescale.sweep.engines._serve import PATIENCE, READY, serve
+from forescale.sweep.engines._serve import PATIENCE, READY, Ended, Measure, Measured, serve
 
 PRELOADED = ["forescale.train._loop", "forescale.sweep.engines._serve"]
 GRACE = 60.0  # seconds beyond a time limit, which the run itself watches, until its worker is ended
@@ -29,20 +28,22 @@ TAIL = 600  # bytes of a worker's log that are looked at
 class Worker:
     """A process, what it was given and what it has said."""
 
-    def __init__(self, threads: int, environment: Mapping[str, str], log: Path) -> None:
+    def __init__(self, environment: Mapping[str, str], log: Path) -> None:
         context = _context()
         self.log, self.ready = log, False
         self.connection, theirs = context.Pipe()
-        self.process: Any = context.Process(target=serve, args=(theirs, threads, environment, str(log)), daemon=True)
+        self.process: Any = context.Process(target=serve, args=(theirs, environment, str(log)), daemon=True)
         self.process.start()
         theirs.close()
         self.tasks: dict[str, Task] = {}
+        self.members = 1  # tasks that it was given together
+        self.asked: Measure | None = None
         self.deadline: float | None = None
 
     @property
     def idle(self) -> bool:
         """Whether it has nothing to do."""
-        return not self.tasks
+        return not self.tasks and self.asked is None
 
     @property
     def pid(self) -> int:
@@ -51,7 +52,7 @@ class Worker:
 
     def give(self, tasks: Sequence[Task]) -> None:
         """Have it run these."""
-        self.tasks = {task.key: task for task in tasks}
+        self.tasks, self.members = {task.key: task for task in tasks}, len(tasks)
         limits = [task.job.time_limit for task in tasks]
         self.deadline = None
         if None not in limits:
@@ -59,18 +60,30 @@ class Worker:
         with suppress(OSError):  # it died: `heard` will tell
             self.connection.send(list(tasks))
 
-    def heard(self) -> list[tuple[Task, Outcome, float]]:
-        """What it has finished since the last call, with the peak of memory in bytes."""
-        found: list[tuple[Task, Outcome, float]] = []
+    def ask(self, question: Measure) -> None:
+        """Have it measure something."""
+        self.asked, self.deadline = question, None
+        with suppress(OSError):
+            self.connection.send(question)
+
+    def heard(self) -> list[Ended | Measured]:
+        """What it has said since the last call."""
+        found: list[Ended | Measured] = []
         with suppress(EOFError, OSError):
             while self.connection.poll():
                 said: Any = self.connection.recv()
                 if said == READY:
                     self.ready = True
                 else:
-                    key, outcome, peak = said
-                    found.append((self.tasks.pop(key), outcome, peak))
+                    found.append(said)
         return found
+
+    def took(self, said: Ended | Measured) -> Task | None:
+        """Note that it has done this; the task that it was."""
+        if isinstance(said, Ended):
+            return self.tasks.pop(said.key)
+        self.asked = None
+        return None
 
     @property
     def dead(self) -> bool:
