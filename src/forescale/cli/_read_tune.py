@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from forescale.cli._read_train import read_held_out, read_model, vocabulary
-from forescale.errors import ForescaleError
+from forescale.errors import ForescaleError, MissingExtraError
 from forescale.quantities import humanize, parse_quantity
 from forescale.workload import Workload
 
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 MODEL = ("depth", "width", "heads", "experts", "kv_heads", "norm", "qk_norm", "tied", "top_k", "shared_experts")
 SEEDS, ROUNDS = 1, 3
-USUAL_SHARE = 0.4  # of the measured peak, for an estimate of the time
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,10 +117,14 @@ def default_out(target: Target) -> Path:
 
 def foresee(target: Target, spend: Budget, engine: Engine, options: Mapping[str, Any]) -> Before:
     """What the whole budget would buy at once, and how long it may take."""
+    from forescale.sweep.design import speed_here
     from forescale.sweep.tune._proxies import next_proxies
 
     rounds = read_rounds(options)
-    speed = _speed(engine, options["device"])
+    found = speed_here([target.job()], engine.free, device=options["device"])
+    if found is None:
+        raise MissingExtraError("tuning trains its proxies with torch: pip install 'forescale[train]'.")
+    speed = found.flops_per_second
     allowed = spend.flops(target.compute, lambda: speed)
     proposed = next_proxies(target, allowed, None, rounds["seeds"])
     return Before(
@@ -134,12 +137,3 @@ def foresee(target: Target, spend: Budget, engine: Engine, options: Mapping[str,
         speed=speed,
         target_runs=rounds["verify_runs"] + 1 if rounds["verify_runs"] or rounds["train"] else 0,
     )
-
-
-def _speed(engine: Engine, device: str) -> float:
-    """FLOPs a second over all workers, from the best matrix product measured now."""
-    from forescale.train._distributed import device_of
-    from forescale.train._peak import matmul_peak
-
-    place = device_of(device)
-    return USUAL_SHARE * engine.free * matmul_peak(place, "fp32" if place.type == "cpu" else "bf16")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from forescale.errors import ForescaleError
 from forescale.fit.calibrate import Calibration, calibrate
 from forescale.sweep._job import MEASURED, Job
+from forescale.sweep.design import speed_here, speed_of_runs
 from forescale.sweep.tune._budget import Budget
 from forescale.sweep.tune._proxies import next_proxies
 from forescale.sweep.tune._target import Target
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from forescale.sweep.store import Entry, Store
 
 ROUND = "round {}"  # the design's name in the store
-EFFICIENCY = 0.4  # share of the matmul peak that small runs reach, until some have been timed
 Say = Callable[[str], None]
 
 
@@ -125,23 +125,20 @@ def calibrated(target: Target, runs: Runs | None) -> Calibration:
 
 def allowed_compute(tuning: Tuning) -> float:
     """The budget in FLOPs."""
-    return tuning.budget.flops(tuning.target.compute, lambda: speed_of(tuning) or _guessed_speed(tuning))
+    return tuning.budget.flops(tuning.target.compute, lambda: speed_of(tuning) or _speed_here(tuning))
 
 
 def speed_of(tuning: Tuning) -> float | None:
     """FLOPs a second over all workers, as the proxies so far were; None before there are any."""
-    outcomes = [(e, e.outcome) for each in rounds_of(tuning.store) for e in each if e.state == "done"]
-    timed = [(e.job.compute, float(o.row["seconds"])) for e, o in outcomes if o is not None and o.row.get("seconds")]
-    seconds = sum(taken for _, taken in timed)
-    return tuning.at_once * sum(compute for compute, _ in timed) / seconds if seconds else None
+    found = speed_of_runs([entry for each in rounds_of(tuning.store) for entry in each], tuning.at_once)
+    return None if found is None else found.flops_per_second
 
 
-def _guessed_speed(tuning: Tuning) -> float:
-    import torch
-
-    from forescale.train._peak import matmul_peak
-
-    return EFFICIENCY * tuning.at_once * matmul_peak(torch.device("cpu"), "fp32")
+def _speed_here(tuning: Tuning) -> float:
+    """The same as a few steps of the target take here now."""
+    found = speed_here([tuning.target.job()], tuning.at_once)
+    assert found is not None  # proxies are trained by torch, so it is there
+    return found.flops_per_second
 
 
 def _none_measured(entries: Sequence[Entry]) -> str:

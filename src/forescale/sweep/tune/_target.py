@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from forescale.errors import ForescaleError
 from forescale.plan import Request
 from forescale.sweep._job import Job, train_job
+from forescale.sweep.design._common import eval_tokens
 from forescale.train import PlannedRun, plan_run, shape_for
 from forescale.workload import Shape, Workload
 
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
 
 LEAST_PARAMS = 1.5e4  # of a proxy: a residual stream of 24 in two layers
 LEAST_STEPS = 100  # of a proxy
-LEAST_EVAL, MOST_EVAL = 2**15, 2**18  # tokens that the held-out loss is measured on
-EVAL_SHARE = 0.05  # of the run's tokens: measuring costs a third of training on as many
 FAMILY = ("norm", "qk_norm", "gated", "tied")  # of the target's shape, which proxies share
 
 
@@ -66,7 +65,7 @@ class Target:
         """A run of the target, or of a proxy; what is not given follows from laws, calibrated on `runs`."""
         workload = workload or self.workload
         request = Request(learning_rate=learning_rate, batch_tokens=batch_tokens, laws=laws)
-        settings = {"eval_tokens": held_out_tokens(workload.tokens), **self.settings}
+        settings = {"eval_tokens": eval_tokens(workload.tokens), **self.settings}
         return plan_run(workload, request, chosen=self.chosen, runs=runs, seed=seed, **settings)
 
     def job(self, workload: Workload | None = None, **given: Any) -> Job:
@@ -87,8 +86,3 @@ class Target:
     def _position(self) -> str:
         options = self.settings.get("options")
         return "rotary" if options is None else options.position
-
-
-def held_out_tokens(tokens: float) -> int:
-    """How many tokens the loss of a run is measured on: enough for a small error, and few beside the run itself."""
-    return round(min(max(EVAL_SHARE * tokens, LEAST_EVAL), MOST_EVAL))
