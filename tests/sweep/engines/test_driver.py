@@ -184,7 +184,7 @@ def test_an_interrupted_driver_releases_its_runs_and_says_how_to_go_on(
 
     engine = Instant(outcome)
     with pytest.raises(
-        RunInterruptedError, match=r"1 runs ended under this driver, 4 are left.*the same command"
+        RunInterruptedError, match=r"the runs 1 ended under this driver and 4 are left.*the same command"
     ) as raised:
         drive(store, engine, progress=False)
     assert raised.value.exit_code == 128 + number

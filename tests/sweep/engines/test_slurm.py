@@ -164,3 +164,17 @@ def test_submitits_own_stand_in(tmp_path: Path) -> None:
     assert drive(store, SlurmEngine(cluster="local"), progress=False).ended == {"done": 2}
     assert sorted(store.table()["loss"].to_list()) == [1.0, 2.0]
     gc.collect()
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_run_is_shared_between_the_processes_of_a_job(tmp_path: Path) -> None:
+    (job,) = tiny_jobs(tmp_path, 1)
+    store = planned(tmp_path / "sweep.db", [job])
+    drive(store, SlurmEngine(cluster="local", processes=2), progress=False)
+    outcome = store.entry(job.key).outcome
+    assert outcome is not None
+    assert outcome.row["processes"] == 2
+    alone = run_job(job, tmp_path / "alone").loss
+    assert outcome.loss == pytest.approx(alone, abs=1e-5)  # as tests/train/loop/test_distributed.py has it
+    gc.collect()

@@ -23,6 +23,7 @@ from forescale.train._interrupt import RunInterruptedError, interruptible
 TURN, LOOK, RACE = 0.5, 2.0, 2.0  # seconds: waiting for an outcome, between looks at other drivers' runs, between races
 BEAT, SILENT = 5.0, 60.0  # seconds between signs of life; without one for so long, a driver is taken for gone
 LOSSES = 3  # in a row, without a new checkpoint: the run kills its workers
+LEFT: tuple[State, ...] = ("planned", "lost", "running")
 LEAST_DISK = 100e6  # bytes that must be free where the runs are
 
 Racing = Callable[[Store, Sequence[Entry]], Mapping[str, str]]
@@ -62,6 +63,8 @@ def drive(
         try:
             while not interrupt.asked and driver.turn():
                 pass
+            if interrupt.asked:
+                driver.say("interrupted: the runs write their checkpoints; a second Ctrl-C ends them at once")
         finally:
             driver.leave()
     if interrupt.asked:
@@ -118,25 +121,26 @@ class Driver:
                     self._end(key, known)
                 else:
                     self.store.release(key, self.owner)
+            self._say_notes()
             if self.board is not None:
-                self._say_notes()
                 self.board.close()
 
     def summary(self) -> Summary:
         """What came of it."""
-        counts = self.store.counts()
-        left = sum(counts.get(state, 0) for state in ("planned", "lost", "running"))
         seconds = time.monotonic() - self._began
-        return Summary(ended=dict(self._ended), adopted=self._adopted, seconds=seconds, left=left)
+        return Summary(ended=dict(self._ended), adopted=self._adopted, seconds=seconds, left=self._left(LEFT))
 
     def farewell(self) -> str:
         """What an interrupted driver says."""
-        counts = self.store.counts()
-        left = sum(counts.get(state, 0) for state in ("planned", "lost"))
         return (
-            f"interrupted: {self._ended.total()} runs ended under this driver, {left} are left, with checkpoints where they "
-            f"had begun; all is in {self.store.where}: go on with the same command."
+            f"interrupted: of the runs {self._ended.total()} ended under this driver and {self._left(LEFT)} are left, with "
+            f"checkpoints where they had begun; all is in {self.store.where}: go on with the same command."
         )
+
+    def say(self, sentence: str) -> None:
+        """Tell the user, where somebody is told."""
+        if self.board is not None:
+            self.board.say(sentence)
 
     def check_disk(self) -> None:
         """Raise `ForescaleError` where runs are left that a full disk kept from starting."""
@@ -146,6 +150,10 @@ class Driver:
             f"no more runs start while the disk of {self.store.runs} has less than {humanize(LEAST_DISK)}B free; what has "
             "finished is kept: make room and go on with the same command."
         )
+
+    def _left(self, states: Sequence[State]) -> int:
+        counts = self.store.counts()
+        return sum(counts.get(state, 0) for state in states)
 
     def _start(self) -> None:
         room = self.engine.free
@@ -198,13 +206,12 @@ class Driver:
     def _look(self) -> bool:
         """Take over the runs of drivers that are gone; whether any run is left, this driver's or another's."""
         self.store.lose_silent(SILENT)
-        entries = self.store.jobs(("planned", "lost", "running"))
-        for entry in entries:
-            if entry.state == "running" and entry.owner != self.owner and is_dead(entry.owner):
+        for entry in self.store.jobs(("running",)):
+            if entry.owner != self.owner and is_dead(entry.owner):
                 self.store.release(entry.key, entry.owner)
         if self.board is not None:
-            self.board.look(entries)
-        return bool(entries)
+            self.board.look()
+        return self._left(LEFT) > 0
 
     def _race(self, racing: Racing) -> None:
         entries = [e for e in self.store.jobs(("running",)) if e.key in self.running and e.key not in self._stopping]
@@ -213,14 +220,13 @@ class Driver:
             ask_to_stop(self.store.folder(key), why)
 
     def _show(self) -> None:
+        self._say_notes()
         if self.board is not None:
-            self._say_notes()
             self.board.show(self.running)
 
     def _say_notes(self) -> None:
-        assert self.board is not None
         for note in self.engine.notes:
-            self.board.say(note)
+            self.say(note)
         self.engine.notes.clear()
 
     def _is_due(self, what: str, every: float) -> bool:

@@ -21,6 +21,7 @@ from forescale.sweep.engines._worker import PATIENCE, Worker, wait_for
 
 STILLBORN = 3  # workers in a row that ended before they began: it is no accident
 GPUS = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")  # one of these is there where there is a GPU
+VISIBLE = "CUDA_VISIBLE_DEVICES"
 GUARDED = (
     'In a script of yours a sweep must be started under `if __name__ == "__main__":`, for every worker process loads '
     "the script too."
@@ -66,7 +67,7 @@ class LocalEngine:
         self._programs = Programs(self.members)
         self._logs: tempfile.TemporaryDirectory[str] | None = None
         self._said: set[str] = set()
-        self._started = self._stillborn = 0
+        self._stillborn = 0
 
     @property
     def free(self) -> int:
@@ -115,7 +116,7 @@ class LocalEngine:
                 worker.ask(question)
                 return
             worker.give(group)
-            self._waiting = [task for task in self._waiting if task not in group]
+            self._waiting = [task for task in self._waiting if task.key not in worker.tasks]
 
     def _idle(self) -> Worker:
         """A worker that has nothing to do, a new one where there is none."""
@@ -162,7 +163,7 @@ class LocalEngine:
         self._bury(worker)
         if worker.asked is not None:  # more members than fit, perhaps: each by itself
             self._programs.learn(Measured(program=worker.asked.program, members=1))
-        if not worker.ready:
+        if worker.stillborn:
             self._stillborn += 1
         if self._stillborn >= STILLBORN:
             raise ForescaleError(f"a worker process of the local engine cannot start; {why}. {GUARDED}")
@@ -180,8 +181,8 @@ class LocalEngine:
         """Of a new worker: the driver's own, and the GPU that the fewest workers have."""
         if not self.gpus:
             return dict(os.environ)
-        self._started += 1
-        return {**os.environ, "CUDA_VISIBLE_DEVICES": self.gpus[(self._started - 1) % len(self.gpus)]}
+        taken = [worker.environment[VISIBLE] for worker in self._pool]
+        return {**os.environ, VISIBLE: min(self.gpus, key=taken.count)}
 
     def _log(self) -> Path:
         if self._logs is None:
@@ -221,6 +222,6 @@ def _gpus() -> tuple[str, ...]:
         return ()
     import torch
 
-    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    named = os.environ.get(VISIBLE)
     numbers = named.split(",") if named else [str(number) for number in range(torch.cuda.device_count())]
     return tuple(numbers[: torch.cuda.device_count()])

@@ -5,14 +5,14 @@ from __future__ import annotations
 import sys
 import time
 from collections import Counter, deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import IO, Any
 
 from forescale.quantities import humanize, humanize_duration
 from forescale.sweep._job import Job, Outcome, State
-from forescale.sweep.store import Entry, Store
+from forescale.sweep.store import Store
 
-TABLE_EVERY, LINE_EVERY, FIRST_LINE = 1.0, 10.0, 2.0  # seconds
+TABLE_EVERY, LINE_EVERY, FIRST_LINE, SUM_EVERY = 1.0, 10.0, 2.0, 30.0  # seconds
 WINDOW = 60  # looks that a speed is the mean over
 MOST_ROWS = 24
 COLUMNS = ("run", "params", "learning rate", "batch", "step", "loss")
@@ -31,12 +31,16 @@ class Board:
         self._stream: IO[str] = sys.stderr
         self._live: Any = None
         self._every = TABLE_EVERY if self._stream.isatty() else LINE_EVERY
+        self._sum_next = 0.0
         self._next = time.monotonic() + (0.0 if self._stream.isatty() else FIRST_LINE)
 
-    def look(self, entries: Sequence[Entry]) -> None:
-        """Take in which runs are left, whoever's they are."""
-        self._compute = {entry.key: entry.job.compute for entry in entries}
+    def look(self) -> None:
+        """Take in which runs are left, whoever's they are; their FLOPs now and then, for that reads every run."""
         self.counts = Counter(self.store.counts())
+        if time.monotonic() >= self._sum_next:
+            self._sum_next = time.monotonic() + SUM_EVERY
+            left = self.store.jobs(("planned", "lost", "running"))
+            self._compute = {entry.key: entry.job.compute for entry in left}
 
     def ended(self, key: str, job: Job, outcome: Outcome) -> None:
         """A run of this driver has ended."""

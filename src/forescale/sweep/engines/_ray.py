@@ -58,7 +58,7 @@ class RayEngine:
         self.patience = patience
         self.notes: list[str] = []
         self._ray: Any = None
-        self._owned = False
+        self._owned = self._said = False
         self._sign = secrets.token_hex(8)
         self._running: dict[str, tuple[Task, Any]] = {}
 
@@ -68,6 +68,12 @@ class RayEngine:
         have: Mapping[str, float] = self._connected().cluster_resources()
         need = {"CPU": self.cpus, "GPU": self.gpus, **self.resources}
         room = min(int(have.get(name, 0.0) / (each * self.processes)) for name, each in need.items() if each)
+        if not room and not self._said:
+            self._said = True
+            told = ", ".join(f"{each * self.processes:g} {name}" for name, each in need.items() if each)
+            self.notes.append(
+                f"the Ray cluster has no room for a run, which needs {told}: it waits for a node that has"
+            )
         return max(0, room - len(self._running))
 
     def start(self, tasks: Sequence[Task]) -> None:
@@ -107,6 +113,7 @@ class RayEngine:
         options: dict[str, Any] = {"max_retries": self.retries, "scheduling_strategy": self.strategy, "name": task.key}
         remote = self._connected().remote
         if self.processes > 1:
+            _check_train()
             share = Share(
                 processes=self.processes,
                 cpus=self.cpus,
@@ -197,6 +204,13 @@ def _speaks(host: str, port: int, seconds: float) -> bool:
         connection.sendall(PREFACE)
         answer = connection.recv(9)
     return len(answer) > 3 and answer[3] == 4
+
+
+def _check_train() -> None:
+    try:
+        import ray.train.torch  # noqa: F401  # pyright: ignore[reportUnusedImport]
+    except ImportError as error:
+        raise MissingExtraError(f"Ray Train needs {error.name or 'more'}: pip install 'ray[train]'") from None
 
 
 def _import() -> Any:

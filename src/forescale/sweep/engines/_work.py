@@ -6,7 +6,7 @@ import traceback
 from dataclasses import replace
 from typing import Any
 
-from forescale.sweep._job import Job, Outcome
+from forescale.sweep._job import Outcome
 from forescale.sweep._run import run_job
 from forescale.sweep.engines._engine import Task
 
@@ -27,11 +27,6 @@ def on(task: Task, **execution: Any) -> Task:
     stated = task.job.execution
     filled = {name: value for name, value in execution.items() if stated.get(name) in UNSTATED}
     return replace(task, job=replace(task.job, execution={**stated, **filled}))
-
-
-def threads_of(job: Job) -> int | None:
-    """The threads that a job asks for itself."""
-    return job.execution.get("threads")
 
 
 def _told(error: Exception) -> str:

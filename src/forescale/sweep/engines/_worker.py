@@ -30,7 +30,7 @@ class Worker:
 
     def __init__(self, environment: Mapping[str, str], log: Path) -> None:
         context = _context()
-        self.log, self.ready = log, False
+        self.environment, self.log, self.ready = environment, log, False
         self.connection, theirs = context.Pipe()
         self.process: Any = context.Process(target=serve, args=(theirs, environment, str(log)), daemon=True)
         self.process.start()
@@ -89,6 +89,11 @@ class Worker:
     def dead(self) -> bool:
         """Whether the process has ended."""
         return bool(wait([self.process.sentinel], 0))
+
+    @property
+    def stillborn(self) -> bool:
+        """Whether it ended, not by a signal, before it could take anything."""
+        return not self.ready and self.process.exitcode == 1
 
     @property
     def late(self) -> bool:
