@@ -78,14 +78,17 @@ def run_rounds(tuning: Tuning, most: int) -> str:
 
 
 def _next(tuning: Tuning, left: float, rounds: int, runs: Runs | None, *, first: bool) -> tuple[Job, ...]:
-    """The first part of what is best for all that is left; none where that buys nothing after a round."""
-    try:
-        found = next_proxies(tuning.target, left, runs, tuning.seeds) if left > 0 else None
-    except ForescaleError:
-        if first:
-            raise
-        return ()
-    return () if found is None else found.first(left / rounds).jobs
+    """The first part of what is best for half of what is left, or for all of it where half buys nothing or no round follows.
+
+    None where all of it buys nothing after a round. Half is kept, since what the first proxies show moves the next ones.
+    """
+    for part in (left / 2, left) if rounds > 1 else (left,):
+        try:
+            return next_proxies(tuning.target, part, runs, tuning.seeds).first(part / rounds).jobs if part > 0 else ()
+        except ForescaleError:
+            if part == left and first:
+                raise
+    return ()
 
 
 def rounds_of(store: Store) -> list[list[Entry]]:
