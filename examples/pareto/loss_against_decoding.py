@@ -1,9 +1,9 @@
-"""Which shapes of one size are worth having: loss against decoding speed, depth, width and key-value heads free.
+"""Which shapes of one size are worth having: loss against decoding speed, with depth, FFN and key-value heads free.
 
     python loss_against_decoding.py                  # the sources of Python's standard library, some minutes
     python loss_against_decoding.py --data TEXT --params 1M --tokens 20M --trials 40 --out big
 
-All shapes have the same number of non-vocabulary parameters: the FFN takes what depth, width and heads leave. Optuna
+All shapes have the same number of non-vocabulary parameters: the width follows from depth and FFN ratio. Optuna
 chooses shapes, forescale the learning rate and batch of each; four runs of one shape come first and calibrate the laws for
 all. It prints a table and writes front.png and front.json to --out. Stopped, it goes on where it was.
 """
@@ -30,28 +30,25 @@ from forescale.sweep import run_job, train_job
 from forescale.sweep.pareto import DECODING_SPEED, Front, ParetoSampler, decoding_speed, explore, front_of, open_study
 from forescale.train import TrainConfig, build_model, plan_run
 
-VOCAB, SEQ_LEN, HEAD = 256, 128, 16  # bytes
-FIRST = {"depth": 2, "width": 64, "kv_heads": 4}  # swept over its learning rate before all others
+VOCAB, SEQ_LEN, HEAD = 256, 128, 8  # bytes; channels of a head
+FIRST = {"depth": 3, "ffn_ratio": 3.0, "shared_kv": False}  # swept over its learning rate before all others
 SPACE = {
     "depth": [1, 2, 3, 4, 6, 8],
-    "width": [32, 48, 64, 96],
-    "kv_heads": [1, 2, 4],
+    "ffn_ratio": [1.5, 3.0, 6.0],  # about; the width follows
+    "shared_kv": [False, True],  # one key-value head for all, or one a head
     "batch_tokens": [n * SEQ_LEN for n in (4, 8, 16, 32)],
     "learning_rate": FloatDistribution(5e-4, 0.05, log=True),
 }
 
 
 def shape_of(params: float, settings: Mapping[str, Any]) -> fs.Shape:
-    """The shape whose FFN has the width that brings it to `params`."""
-    depth, width, kv_heads = (settings[name] for name in FIRST)
-    if (width // HEAD) % kv_heads:
-        raise ForescaleError(f"{width // HEAD} heads do not share {kv_heads} key-value heads.")
-    sizes = {"layers": depth, "width": width, "heads": width // HEAD, "kv_heads": kv_heads, "vocab": VOCAB}
+    """The shape of about this FFN ratio, whose FFN then has the width that brings it to `params`."""
+    depth, ratio, shared = (settings[name] for name in FIRST)
+    width = max(1, round((params / depth / (4 + 3 * ratio)) ** 0.5 / HEAD)) * HEAD
+    heads = width // HEAD
+    sizes = {"layers": depth, "width": width, "heads": heads, "kv_heads": 1 if shared else heads, "vocab": VOCAB}
     one, two = (fs.Shape(**sizes, ffn_width=n).params for n in (1, 2))
-    ffn = 1 + round((params - one) / (two - one))
-    if not width / 2 <= ffn <= 12 * width:
-        raise ForescaleError(f"depth {depth} and width {width} leave an FFN of {ffn}, which is out of proportion.")
-    return fs.Shape(**sizes, ffn_width=ffn)
+    return fs.Shape(**sizes, ffn_width=1 + round((params - one) / (two - one)))
 
 
 class Trials:
@@ -83,32 +80,30 @@ class Trials:
     def speed(self, settings: Mapping[str, Any]) -> float:
         """Tokens a second of one sequence; measured once a shape, so that its runs differ in their loss alone."""
         known: dict[str, float] = json.loads(self.speeds.read_text("utf-8")) if self.speeds.exists() else {}
-        key = described(settings)
+        key = self.described(settings)
         if key not in known:
             known[key] = decoding_speed(build_model(shape_of(self.args.params, settings), seq_len=SEQ_LEN))
             self.speeds.write_text(json.dumps(known, indent=2) + "\n", encoding="utf-8")
         return known[key]
 
+    def described(self, settings: Mapping[str, Any]) -> str:
+        """A shape in few words: layers x width, FFN width, key-value heads."""
+        shape = shape_of(self.args.params, settings)
+        return f"{shape.layers} x {shape.width}, FFN {shape.ffn_width}, {shape.kv_heads} kv"
 
-def described(settings: Mapping[str, Any]) -> str:
-    """A shape in one word or two."""
-    return f"{settings['depth']} x {settings['width']}, {settings['kv_heads']} kv"
 
-
-def show(front: Front) -> None:
+def show(front: Front, trials: Trials) -> None:
     """The front as a table."""
-    print(
-        f"\n{'depth x width, kv heads':>24} {'loss':>8} {'tokens/s':>9} {'learning rate':>14} {'batch':>6} {'chance':>7}"
-    )
+    print(f"\n{'depth x width':>24} {'loss':>8} {'tokens/s':>9} {'learning rate':>14} {'batch':>6} {'chance':>7}")
     for point in front.members:
         s = point.settings
         print(
-            f"{described(s):>24} {point.loss:8.4f} {point.value:9.0f} {s['learning_rate']:14.4g} "
+            f"{trials.described(s):>24} {point.loss:8.4f} {point.value:9.0f} {s['learning_rate']:14.4g} "
             f"{s['batch_tokens']:6} {front.chance(point):7.0%}"
         )
-    print(
-        f"{len(front.points)} runs; area {front.hypervolume:.4g} within {front.reference}; noise: {front.noise_source}"
-    )
+    loss, value = front.reference
+    print(f"{len(front.points)} runs; area {front.hypervolume:.4g} up to {loss:.4g} and {value:.4g}")
+    print(f"noise of ln loss {front.noise:.2%} ({front.noise_source})")
 
 
 def main() -> None:
@@ -132,8 +127,8 @@ def main() -> None:
     explore(study, trials.make, SPACE, trials=args.trials, first=[FIRST] * 4, say=print)
 
     front = front_of(study, DECODING_SPEED)
-    show(front)
-    save(pareto_chart(front, describe=described), args.out / "front.png")
+    show(front, trials)
+    save(pareto_chart(front, describe=trials.described), args.out / "front.png")
     (args.out / "front.json").write_text(json.dumps(front.to_json(), indent=2) + "\n", encoding="utf-8")
 
 

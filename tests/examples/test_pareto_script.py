@@ -39,13 +39,18 @@ def test_it_searches_draws_and_goes_on(
     assert printed.count("trial 0:") == 1
     assert printed.count("trial 1:") == 1
     found = json.loads((out / "front.json").read_text())
-    assert [point["settings"]["depth"] for point in found["points"]] == [2, 2]  # a sweep of the first shape
+    assert [point["settings"]["depth"] for point in found["points"]] == [3, 3]  # a sweep of the first shape
     assert (out / "front.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_all_shapes_have_one_size(example: ModuleType) -> None:
-    sizes = [
-        example.shape_of(1e5, {"depth": depth, "width": width, "kv_heads": kv_heads}).params
-        for depth, width, kv_heads in ((2, 64, 4), (3, 64, 1), (6, 48, 1), (2, 96, 2))
+    shapes = [
+        example.shape_of(1e5, {"depth": depth, "ffn_ratio": ratio, "shared_kv": shared})
+        for depth in example.SPACE["depth"]
+        for ratio in example.SPACE["ffn_ratio"]
+        for shared in (False, True)
     ]
+    sizes = [shape.params for shape in shapes]
     assert max(sizes) / min(sizes) < 1.01
+    assert len(set(shapes)) == len(shapes)
+    assert all(shape.width / 2 < shape.ffn_width < 12 * shape.width for shape in shapes)
