@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from forescale.sweep.search._posterior import Posterior, posterior
 from forescale.sweep.search._seen import Seen
-from forescale.sweep.search._space import Axis, candidates, setting
+from forescale.sweep.search._space import Axis, candidates, ends_of, setting
 from forescale.sweep.search._start import Start
+from forescale.sweep.search._valleys import gaps, optima_in
 
 if TYPE_CHECKING:
     import numpy as np
@@ -42,19 +43,20 @@ class Found:
 
 
 def next_setting(start: Start, space: Sequence[Axis], seen: Seen, seed: Sequence[int]) -> Next:
-    """The setting that is expected to lower the best run's gap most; the first one is that of the lowest expected gap.
+    """The setting that is expected to bring the best run most closer to the optimum.
 
-    Runs without a loss yet count as runs, so that two asks at once do not look for the same thing.
+    The best run is the one of the lowest observed loss, so noise counts: a run must be seen to be better. Runs without a
+    loss yet count as if each valley's loss had been seen, so that two asks at once do not look for the same thing. The first
+    setting is that of the lowest expected gap.
     """
-    points, gap, tried = _gaps(start, space, seen, seed)
-    new, old = gap[:, : len(points)], gap[:, len(points) :]
-    improvement = (old.min(1, initial=LOST)[:, None] - new).clip(0).mean(0)
-    chosen = improvement.argmax() if len(tried) else new.mean(0).argmin()
-    rate, batch = setting(start, space, points[chosen])
+    posed = _pose(start, space, seen, seed)
+    improvement = _improvement(posed)
+    chosen = (improvement.argmax() if len(seen.tried) else posed.gap.mean(0)[: len(posed.new)].argmin()).item()
+    rate, batch = setting(start, space, posed.new[chosen])
     return Next(
         learning_rate=rate,
         batch_tokens=batch,
-        loss_gap=float(new[:, chosen].mean()),
+        loss_gap=float(posed.gap[:, chosen].mean()),
         improvement=float(improvement[chosen]),
     )
 
@@ -63,26 +65,57 @@ def recommended(start: Start, space: Sequence[Axis], seen: Seen, seed: Sequence[
     """The setting that has the lowest expected gap after these runs, run or not."""
     import numpy as np
 
-    points, gap, tried = _gaps(start, space, seen, seed)
-    every = np.concatenate([points, tried])
-    chosen = gap.mean(0).argmin()
+    posed = _pose(start, space, seen, seed)
+    every = np.concatenate([posed.new, seen.tried])
+    chosen = posed.gap.mean(0).argmin()
     rate, batch = setting(start, space, every[chosen])
     (low_rate, low_batch), (high_rate, high_batch) = np.exp(
-        start.logs(np.quantile(every[gap.argmin(1)], TAILS, axis=0))
+        start.logs(np.quantile(every[posed.gap.argmin(1)], TAILS, axis=0))
     ).tolist()
     return Found(
         learning_rate=rate,
         batch_tokens=batch,
-        loss_gap=float(gap[:, chosen].mean()),
+        loss_gap=float(posed.gap[:, chosen].mean()),
         optimum=((low_rate, high_rate), (low_batch, high_batch)),
     )
 
 
-def _gaps(start: Start, space: Sequence[Axis], seen: Seen, seed: Sequence[int]) -> tuple[Array, Array, Array]:
-    """Candidates (m, 2), runs (n, 2), and in each likely valley all their gaps over the lowest of them (k, m + n)."""
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Posed:
+    """Candidates (m, 2), and at them and then the runs (n of them) ln losses and gaps in each likely valley (k, m + n)."""
+
+    new: Array
+    seen: Seen
+    loss: Array
+    gap: Array  # over the lowest of them
+    noise: float
+
+
+def _pose(start: Start, space: Sequence[Axis], seen: Seen, seed: Sequence[int]) -> _Posed:
     import numpy as np
 
     found: Posterior = posterior(start, seen, np.random.default_rng(seed))
-    points, tried = candidates(space, found), seen.tried
-    loss = found.functions(np.concatenate([points, tried]))
-    return points, np.minimum(loss - loss.min(1, keepdims=True), LOST), tried
+    new = candidates(space, found)
+    loss, floors, noise = found.losses(np.concatenate([new, seen.tried]))
+    # A valley's own optimum in the box may lie between the candidates.
+    optima = optima_in(found.valleys, ends_of(space, start), start.shape)
+    lowest = np.minimum(loss.min(1), floors + gaps(found.valleys, optima[:, None], start.shape)[:, 0])
+    gap = np.minimum(loss - lowest[:, None], LOST)
+    return _Posed(new=new, seen=seen, loss=loss, gap=gap, noise=noise)
+
+
+def _improvement(posed: _Posed) -> Array:
+    """(m,) by how much the gap of the run that looks best is expected to fall when each candidate is run."""
+    import numpy as np
+    from scipy.special import ndtr
+
+    count = len(posed.new)
+    if not len(posed.seen.tried):
+        return (LOST - posed.gap[:, :count]).mean(0)
+    finished = len(posed.seen.points)
+    looks = posed.loss[:, count:].copy()
+    looks[:, :finished] = posed.seen.gap
+    best = looks.argmin(1)[:, None]
+    chance = ndtr((np.take_along_axis(looks, best, 1) - posed.loss[:, :count]) / posed.noise)
+    now = np.take_along_axis(posed.gap[:, count:], best, 1)
+    return (chance * (now - posed.gap[:, :count])).mean(0)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from forescale.errors import ForescaleError, MissingExtraError
 from forescale.sweep.search._choice import next_setting
-from forescale.sweep.search._search import Run, checked, seen_of
+from forescale.sweep.search._search import Best, Run, best_of, checked, seen_of
 from forescale.sweep.search._space import AXES, Axis, axis, axis_of_values, space_of
 from forescale.sweep.search._start import Start, start_of
 
@@ -104,32 +104,53 @@ class ForescaleSampler(BaseSampler):
             return self._others.sample_independent(study, trial, param_name, param_distribution)
         return self._sample(study, trial, {param_name: param_distribution}, {})[param_name]
 
-    def _unknown(self, searched: Mapping[str, Any]) -> dict[str, float]:
-        """What is neither searched nor said, at the value where it would be best."""
-        return {n: v for n, v in self._middle.items() if n not in searched and n not in self._fixed}
-
     @property
-    def _middle(self) -> dict[str, float]:
+    def middle(self) -> dict[str, float]:
+        """The prior's estimate of the best learning rate and batch."""
         return dict(zip(AXES, (math.exp(value) for value in self._start.mean.tolist()), strict=True))
+
+    def best(self, study: Study) -> Best:
+        """The setting to use after the study's trials, run or not, and where the optimum is.
+
+        Raises `ForescaleError` for a study whose trials have neither parameter.
+        """
+        common = intersection_search_space(study.get_trials(deepcopy=False), include_pruned=True)
+        searched = {name: common[name] for name in AXES if name in common}
+        if not searched:
+            raise ForescaleError(f"no finished trial of this study has {' or '.join(AXES)}: run one first.")
+        start, space = self._problem(searched, self._unknown(searched), {})
+        return best_of(self._runs(study.get_trials(deepcopy=False)), start, space, self._seed)
 
     def _sample(
         self, study: Study, trial: FrozenTrial, wanted: Mapping[str, BaseDistribution], unknown: Mapping[str, float]
     ) -> dict[str, Any]:
         """Values of the wanted ones; another one is what the trial has, what is fixed, unknown, or still to come."""
-        start = _widened(self._start, unknown)
-        has = {n: float(v) for n, v in {**unknown, **self._fixed, **trial.params}.items() if n in AXES}
-        around = space_of(start, {n: (v, v) for n, v in has.items()})
-        space = [_axis(n, wanted[n]) if n in wanted else each for n, each in zip(AXES, around, strict=True)]
-        others = (t for t in study.get_trials(deepcopy=False) if t.number != trial.number)
-        runs = [run for t in others if (run := self._run(t)) is not None]
+        start, space = self._problem(wanted, unknown, trial.params)
+        runs = self._runs(t for t in study.get_trials(deepcopy=False) if t.number != trial.number)
         found = next_setting(start, space, seen_of(runs, start), (self._seed, trial.number))
         return {name: _external(distribution, getattr(found, name)) for name, distribution in wanted.items()}
+
+    def _problem(
+        self, wanted: Mapping[str, BaseDistribution], unknown: Mapping[str, float], params: Mapping[str, Any]
+    ) -> tuple[Start, list[Axis]]:
+        """What is known before, and where to look."""
+        start = _widened(self._start, unknown)
+        has = {n: float(v) for n, v in {**unknown, **self._fixed, **params}.items() if n in AXES}
+        around = space_of(start, {n: (v, v) for n, v in has.items()})
+        return start, [_axis(n, wanted[n]) if n in wanted else each for n, each in zip(AXES, around, strict=True)]
+
+    def _unknown(self, searched: Mapping[str, Any]) -> dict[str, float]:
+        """What is neither searched nor said, at the value where it would be best."""
+        return {n: v for n, v in self.middle.items() if n not in searched and n not in self._fixed}
+
+    def _runs(self, trials: Iterable[FrozenTrial]) -> list[Run]:
+        return [run for trial in trials if (run := self._run(trial)) is not None]
 
     def _run(self, trial: FrozenTrial) -> Run | None:
         """What a trial says: None where it says nothing."""
         if not any(name in trial.params for name in AXES):
             return None
-        values = {**self._middle, **self._fixed, **trial.params}
+        values = {**self.middle, **self._fixed, **trial.params}
         rate, batch = (float(values[name]) for name in AXES)
         run = Run(learning_rate=rate, batch_tokens=batch, loss=None)
         if trial.state in (TrialState.RUNNING, TrialState.WAITING):

@@ -1,8 +1,10 @@
 """Which valleys the runs leave likely: sequential Monte Carlo, the likelihood raised from power 0 to 1 (Del Moral et al. 2006).
 
-ln loss = lowest + valley's gap + misfit + noise. The lowest is flat and solved for. The misfit is a Gaussian process, larger
-where the gap is larger: the measured shape is right near an optimum and off by a share of the gap far from it. Noise and
-misfit share a scale that is integrated over, so that a lab with noisier runs or another landscape is believed less.
+ln loss = lowest + valley's gap + misfit + noise. The lowest is flat and solved for. The misfit is larger where the gap is
+larger: the measured shape is right near an optimum and off by a share of the gap far from it. A valley is judged as if each
+run's misfit were its own; what the runs then leave of it is spread between them as a Gaussian process, so that the surface
+follows the runs where no valley does. Noise and misfit share a scale that is integrated over: a lab with noisier runs or
+another landscape is believed less.
 """
 
 from __future__ import annotations
@@ -23,11 +25,13 @@ if TYPE_CHECKING:
     Array = NDArray[np.floating[Any]]
 
 KEPT = 256  # valleys
-ENOUGH = 0.5  # effective share of them, down to which a step raises the likelihood's power
+FIRST = 2048  # valleys before there is a run to weigh them by
+ENOUGH = 0.4  # effective share of them, down to which a step raises the likelihood's power
 BISECTIONS = 12
 MOVES = 4  # of every valley after each step
 STRIDE = 2.4  # of a move, over the root of the dimension (Gelman, Roberts and Gilks 1996)
-MISFIT = (0.0005, 0.3)  # sd at the optimum, and as a share of the gap
+MISFIT = (0.001, 0.3)  # sd at the optimum, and as a share of the gap
+ROUNDING = 1e-9  # added to variances, so that a covariance has a root
 TAKEN = 0.5  # of a gap, at most
 LENGTH = (1.5, 1.5)  # octaves over which the misfit changes
 SCALE_RUNS = 4.0  # runs that the usual scale of noise and misfit counts for
@@ -38,34 +42,37 @@ ACCIDENT = 0.02  # chance that a run ends without a loss for reasons of its own
 class Posterior:
     """Likely valleys, equally weighted, and what makes functions of them that go through the runs."""
 
-    valleys: Array  # (k, 6)
+    valleys: Array  # (k, 7)
     start: Start
     seen: Seen
     rng: np.random.Generator
 
-    def functions(self, points: Array) -> Array:
-        """(k, m) draws of ln loss over the lowest, misfit included, at points (m, 2) in octaves from the start."""
+    def losses(self, points: Array) -> tuple[Array, Array, float]:
+        """Draws (k, m) of ln loss at points (m, 2), octaves from the start; (k,) of the valleys' floors; sd of a run's noise.
+
+        They are over the lowest of the runs; before there is one over the valley's own floor, without a misfit.
+        """
         import numpy as np
 
-        gap = gaps(self.valleys, points, self.start.landscape)
+        gap = gaps(self.valleys, points, self.start.shape)
         seen, size = self.seen, _misfit(gap)
-        prior = _alike(points, points) * np.outer(size, size)
         if not len(seen.points):
-            return _bent(gap, self._draws(prior))
-        model = gaps(self.valleys, seen.points, self.start.landscape)
-        left, missed, _ = _left(model, seen)
+            return gap, np.zeros(len(gap)), NOISE
+        prior = _alike(points, points) * np.outer(size, size)
+        model = gaps(self.valleys, seen.points, self.start.shape)
+        lowest, left, missed, _ = _left(model, seen)
         of_runs = _misfit(model)
         among = _alike(seen.points, seen.points) * np.outer(of_runs, of_runs) + np.diag(NOISE**2 + seen.sd**2)
         to_points = _alike(seen.points, points) * np.outer(of_runs, size)
         gain: Array = np.linalg.solve(among, to_points)
-        scale = (SCALE_RUNS + missed.mean()) / (SCALE_RUNS + len(seen.points) - 1)
-        return _bent(gap, left @ gain + math.sqrt(scale) * self._draws(prior - to_points.T @ gain))
+        scale = math.sqrt((SCALE_RUNS + missed.mean()) / (SCALE_RUNS + len(seen.points) - 1))
+        misfit = left @ gain + scale * self._draws(prior - to_points.T @ gain)
+        return lowest[:, None] + _bent(gap, misfit), lowest, scale * NOISE
 
     def _draws(self, covariance: Array) -> Array:
         import numpy as np
 
-        values, vectors = np.linalg.eigh(covariance)
-        root = vectors * np.sqrt(np.maximum(values, 0.0))
+        root = np.linalg.cholesky(covariance + ROUNDING * np.eye(len(covariance)))
         return self.rng.standard_normal((len(self.valleys), len(covariance))) @ root.T
 
 
@@ -78,13 +85,15 @@ def _bent(gap: Array, misfit: Array) -> Array:
 
 def posterior(start: Start, seen: Seen, rng: np.random.Generator) -> Posterior:
     """The valleys that prior and runs leave likely."""
+    if not len(seen.points) + len(seen.diverged):
+        return Posterior(valleys=draw(start, FIRST, rng), start=start, seen=seen, rng=rng)
     valleys = draw(start, KEPT, rng)
     likelihood, power = _log_likelihood(valleys, start, seen), 0.0
     while power < 1:
         step = _step(likelihood, 1 - power)
-        valleys = valleys[_picked(_normal(step * likelihood), rng)]
+        picked = _picked(_normal(step * likelihood), rng)
         power += step
-        valleys, likelihood = _moved(valleys, power, start, seen, rng)
+        valleys, likelihood = _moved(valleys[picked], likelihood[picked], power, start, seen, rng)
     return Posterior(valleys=valleys, start=start, seen=seen, rng=rng)
 
 
@@ -118,14 +127,15 @@ def _picked(weights: Array, rng: np.random.Generator) -> NDArray[np.int64]:
     return np.minimum(chosen, len(weights) - 1)
 
 
-def _moved(valleys: Array, power: float, start: Start, seen: Seen, rng: np.random.Generator) -> tuple[Array, Array]:
+def _moved(
+    valleys: Array, likelihood: Array, power: float, start: Start, seen: Seen, rng: np.random.Generator
+) -> tuple[Array, Array]:
     """The valleys after some steps of Metropolis' random walk, and their log-likelihoods."""
     import numpy as np
 
     size = valleys.shape[1]
     spread = np.cov(valleys.T) + 1e-8 * np.eye(size)
     root = np.linalg.cholesky(spread) * STRIDE / math.sqrt(size)
-    likelihood = _log_likelihood(valleys, start, seen)
     now = log_prior(valleys, start) + power * likelihood
     for _ in range(MOVES):
         tried = valleys + rng.standard_normal(valleys.shape) @ root.T
@@ -145,22 +155,22 @@ def _log_likelihood(valleys: Array, start: Start, seen: Seen) -> Array:
 
     total = _of_diverged(valleys, seen.diverged)
     if len(seen.points):
-        _, missed, constant = _left(gaps(valleys, seen.points, start.landscape), seen)
+        _, _, missed, constant = _left(gaps(valleys, seen.points, start.shape), seen)
         total = total + constant - (SCALE_RUNS + len(seen.points) - 1) / 2 * np.log1p(missed / SCALE_RUNS)
         total = total + _of_dominated(valleys, start, seen)
     return total
 
 
-def _left(model: Array, seen: Seen) -> tuple[Array, Array, Array]:
-    """What the valleys' gaps (k, n) leave of the runs once the lowest is solved for, its weighted squares, and ln weights."""
+def _left(model: Array, seen: Seen) -> tuple[Array, Array, Array, Array]:
+    """The valleys' lowest loss (k,) that fits the runs best, what it and their gaps (k, n) leave, its squares, ln weights."""
     import numpy as np
 
     weights = 1 / (NOISE**2 + seen.sd**2 + MISFIT[0] ** 2 + (MISFIT[1] * model) ** 2)
     left = seen.gap - model
-    total = weights.sum(1, keepdims=True)
-    left = left - (weights * left).sum(1, keepdims=True) / total
-    constant = (np.log(weights).sum(1) - np.log(total[:, 0])) / 2
-    return left, (weights * left**2).sum(1), constant
+    total = weights.sum(1)
+    lowest = (weights * left).sum(1) / total
+    left = left - lowest[:, None]
+    return lowest, left, (weights * left**2).sum(1), (np.log(weights).sum(1) - np.log(total)) / 2
 
 
 def _misfit(gap: Array) -> Array:
@@ -196,6 +206,6 @@ def _of_dominated(valleys: Array, start: Start, seen: Seen) -> Array:
 
     if not len(seen.dominated):
         return np.zeros(len(valleys))
-    best = gaps(valleys, seen.points[:1], start.landscape)
-    worse = gaps(valleys, seen.dominated, start.landscape) - best
+    best = gaps(valleys, seen.points[:1], start.shape)
+    worse = gaps(valleys, seen.dominated, start.shape) - best
     return log_ndtr(worse / (math.sqrt(2) * NOISE)).sum(1)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from forescale.errors import ForescaleError
 from forescale.sweep.search._choice import next_setting, recommended
 from forescale.sweep.search._seen import Seen, sort_out
-from forescale.sweep.search._space import AXES, space_of
+from forescale.sweep.search._space import AXES, Axis, space_of
 from forescale.sweep.search._start import Start, start_of
 
 if TYPE_CHECKING:
@@ -123,18 +123,23 @@ class Search:
 
     def best(self) -> Best:
         """The setting to use after these runs, and where the optimum is."""
-        seen = seen_of(self._runs, self._start)
-        found = recommended(self._start, self._space, seen, (self._seed, len(self._runs)))
-        finished = [r for r in self._runs if _lowest_may_be(r)]
-        return Best(
-            learning_rate=found.learning_rate,
-            batch_tokens=found.batch_tokens,
-            learning_rate_interval=found.optimum[0],
-            batch_tokens_interval=found.optimum[1],
-            loss_gap=found.loss_gap,
-            lowest=min(finished, key=lambda r: r.loss or math.inf, default=None),
-            reason=f"the lowest expected gap, {100 * found.loss_gap:.2g} %, given {_basis(self._start, seen)}",
-        )
+        return best_of(self._runs, self._start, self._space, self._seed)
+
+
+def best_of(runs: Sequence[Run], start: Start, space: Sequence[Axis], seed: int) -> Best:
+    """What runs have shown, given what was known before."""
+    seen = seen_of(runs, start)
+    found = recommended(start, space, seen, (seed, len(runs)))
+    finished = [r for r in runs if r.loss is not None and math.isfinite(r.loss) and not r.dominated]
+    return Best(
+        learning_rate=found.learning_rate,
+        batch_tokens=found.batch_tokens,
+        learning_rate_interval=found.optimum[0],
+        batch_tokens_interval=found.optimum[1],
+        loss_gap=found.loss_gap,
+        lowest=min(finished, key=lambda r: r.loss or math.inf, default=None),
+        reason=f"the lowest expected gap, {100 * found.loss_gap:.2g} %, given {_basis(start, seen)}",
+    )
 
 
 def checked(run: Run) -> Run:
@@ -196,7 +201,3 @@ def _points(runs: Iterable[Run], start: Start) -> Array:
 
 def _at(run: Run) -> tuple[float, float]:
     return run.learning_rate, run.batch_tokens
-
-
-def _lowest_may_be(run: Run) -> bool:
-    return run.loss is not None and math.isfinite(run.loss) and not run.dominated

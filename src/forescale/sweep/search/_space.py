@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from forescale.errors import ForescaleError
+from forescale.sweep.search._valleys import optima_in
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 AXES = ("learning_rate", "batch_tokens")
 REACH = 6.0  # octaves around the start's mean, where no box is given
-LIKELY, ANYWHERE = 144, 56  # candidates near the likely optima, and spread over the box
+LIKELY, ANYWHERE = 112, 40  # candidates near the likely optima, and spread over the box
 JITTER = 0.15  # octaves
 NARROW = 1e-9  # octaves: settings that differ by less are the same
 
@@ -67,8 +68,9 @@ def candidates(space: Sequence[Axis], found: Posterior) -> Array:
     import numpy as np
 
     start, rng = found.start, found.rng
-    ends = start.octaves(np.log([[a.low for a in space], [a.high for a in space]]))
-    near = found.valleys[rng.permutation(len(found.valleys))[:LIKELY], :2]
+    ends = ends_of(space, start)
+    some = rng.permutation(len(found.valleys))[:LIKELY]
+    near = optima_in(found.valleys[some], ends, start.shape)
     near = near + JITTER * rng.standard_normal(near.shape)
     spread = ends[0] + rng.random((ANYWHERE, 2)) * (ends[1] - ends[0])
     points = np.clip(np.concatenate([near, spread]), *ends)
@@ -78,6 +80,13 @@ def candidates(space: Sequence[Axis], found: Posterior) -> Array:
     points = np.unique(points, axis=0)
     new = _apart(points, found.seen.every)
     return points[new] if new.any() else points
+
+
+def ends_of(space: Sequence[Axis], start: Start) -> Array:
+    """The box's lowest and highest corner, in octaves from the start."""
+    import numpy as np
+
+    return start.octaves(np.log([[a.low for a in space], [a.high for a in space]]))
 
 
 def setting(start: Start, space: Sequence[Axis], point: Array) -> tuple[float, float]:

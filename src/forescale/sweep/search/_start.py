@@ -10,8 +10,9 @@ from forescale.errors import ForescaleError
 from forescale.fit.calibrate import Calibration, calibrate, published_prior
 from forescale.fit.calibrate._calibrate import optimum_of
 from forescale.fit.calibrate._valley import OCTAVE, landscape_of
-from forescale.laws import Landscape, Law, variables
+from forescale.laws import Law, variables
 from forescale.quantities import humanize
+from forescale.sweep.search._valleys import Shape, shape_of
 from forescale.workload import Workload
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ class Start:
 
     mean: Array  # (2,), natural logarithms
     covariance: Array  # (2, 2), octaves squared
-    landscape: Landscape
+    shape: Shape
     source: str
 
     def octaves(self, points: Array) -> Array:
@@ -62,7 +63,7 @@ def start_of(workload: Workload, prior: Prior | None) -> Start:
     return Start(
         mean=mean,
         covariance=covariance / OCTAVE**2,
-        landscape=landscape or landscape_of(workload.is_moe),
+        shape=shape_of(landscape or landscape_of(workload.is_moe)),
         source="the published prior" if prior is None else prior.law.title,
     )
 
@@ -86,7 +87,7 @@ def _of_law(workload: Workload, law: Law) -> Start:
     return Start(
         mean=np.asarray(mean),
         covariance=covariance,
-        landscape=law.landscape or landscape_of(workload.is_moe),
+        shape=shape_of(law.landscape or landscape_of(workload.is_moe)),
         source=f"{law.title} at N = {humanize(workload.params)}, D = {humanize(workload.tokens)}",
     )
 

@@ -1,13 +1,15 @@
 """Many valleys at once: where a lab's optimum may be, and how its landscape may differ in shape from the measured one.
 
-A valley is six numbers: its optimum (octaves of learning rate and batch off the start), the logarithm of its steepness, its
+A valley is seven numbers: its optimum (octaves of learning rate and batch off the start), the logarithm of its steepness, its
 tilt (how much steeper above the best rate than below, beyond the measured asymmetry), the logarithm of how steep it is
-along the batch, and the slope of its ridge. Rows of a (k, 6) array are k valleys.
+along the batch, the slope of its ridge beyond the measured one, and the logarithm of a power that its sides are raised to,
+one octave's gap kept. Rows of a (k, 7) array are k valleys.
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from forescale.fit.calibrate._valley import across, floor
@@ -21,21 +23,68 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.floating[Any]]
 
-SIZE = 6
+SIZE = 7
+ENDS, PER_OCTAVE = 16, 32  # of the tables: octaves on either side, entries in each
+FLAT = 1e-8  # added to gaps, so that they have a logarithm
 TAIL = 4.0  # degrees of freedom of the optimum's place: a prior may be octaves off
-SHAPE_SD = (0.5, 0.25, 0.4, 0.25)  # steepness, tilt, along the batch, ridge
+SHAPE_SD = (0.5, 0.4, 0.4, 0.25, 0.12)  # steepness, tilt, along the batch, ridge, power
 
 
-def gaps(valleys: Array, points: Array, landscape: Landscape) -> Array:
-    """(k, n) loss gaps (shares) of points (n, 2), octaves from the start, in each valley."""
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Shape:
+    """A landscape as two tables over -`ENDS` to `ENDS` octaves: many thousand gaps are read for each ask."""
+
+    log_across: Array
+    log_octave: Array  # ln gap one octave below and above the best rate
+    floor: Array
+    ridge: float
+
+
+def shape_of(landscape: Landscape) -> Shape:
+    """The tables of a landscape."""
     import numpy as np
 
-    rate, batch, steepness, tilt, along, ridge = valleys.T[:, :, None]
-    v = points[:, 1] - batch
-    u = points[:, 0] - rate - (landscape.ridge + ridge) * v
-    return np.exp(steepness) * (
-        across(landscape, u) * np.exp(np.copysign(tilt, u)) + floor(landscape, v) * np.exp(along)
+    octaves = np.arange(-ENDS * PER_OCTAVE, ENDS * PER_OCTAVE + 1) / PER_OCTAVE
+    return Shape(
+        log_across=np.log(across(landscape, octaves) + FLAT),
+        log_octave=np.log(across(landscape, np.array([-1.0, 1.0]))),
+        floor=floor(landscape, octaves),
+        ridge=landscape.ridge,
     )
+
+
+def gaps(valleys: Array, points: Array, shape: Shape) -> Array:
+    """(k, n) loss gaps (shares) of points (n, 2), octaves from the start, in each valley; of points (k, n, 2) each in its own."""
+    import numpy as np
+
+    rate, batch, steepness, tilt, along, ridge, power = valleys.T[:, :, None]
+    v = points[..., 1] - batch
+    u = points[..., 0] - rate - (shape.ridge + ridge) * v
+    octave = shape.log_octave[(u > 0).astype(np.int64)]
+    across_it = np.exp(
+        steepness + np.copysign(tilt, u) + octave + np.exp(power) * (_read(shape.log_across, u) - octave)
+    )
+    found: Array = across_it + _read(shape.floor, v) * np.exp(steepness + along)
+    return found
+
+
+def optima_in(valleys: Array, ends: Array, shape: Shape) -> Array:
+    """(k, 2) each valley's best point in a box (2, 2): its batch moved into the box, its rate along the ridge after it."""
+    import numpy as np
+
+    batch = np.clip(valleys[:, 1], ends[0, 1], ends[1, 1])
+    rate = valleys[:, 0] + (shape.ridge + valleys[:, 5]) * (batch - valleys[:, 1])
+    return np.column_stack([np.clip(rate, ends[0, 0], ends[1, 0]), batch])
+
+
+def _read(table: Array, octaves: Array) -> Array:
+    """A table's values, linear between its entries; at its end beyond."""
+    import numpy as np
+
+    at: Array = np.clip((octaves + ENDS) * PER_OCTAVE, 0, len(table) - 1.001)
+    i: NDArray[np.int64] = at.astype(np.int64)
+    found: Array = table[i] + (at - i) * (table[i + 1] - table[i])
+    return found
 
 
 def draw(start: Start, count: int, rng: np.random.Generator) -> Array:
