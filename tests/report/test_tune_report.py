@@ -66,6 +66,7 @@ def test_the_verdict_has_the_choice_its_interval_and_the_gaps(page: Page, tuned:
     choice = [rate, *tuned.interval("learning_rate"), batch, *tuned.interval("batch_tokens")]
     wanted = [tuned.target.compute, *choice, *gaps, 100 * tuned.spent / tuned.target.compute]
     wanted += [reached, 100 * (reached / best - 1), 5, best, *optimum(at.params, at.tokens)]
+    wanted += [0.4]  # Step Law: an octave above the best rate, where the bowl is 0.4 % high
     assert [value for value, _ in page.numbers[: len(wanted)]] == pytest.approx(wanted)
 
 
@@ -94,14 +95,14 @@ def test_the_command_says_what_a_run_has_of_its_own(capsys, monkeypatch, tmp_pat
     (tmp_path / "it's a --text.txt").write_text("a " * 50_000)
     shape = shape_for(3e4, vocab=256, seq_len=64, position="learned", tied=True, norm="layer", gated=False)
     options = ModelOptions(position="learned", z_loss=1e-4, activation="relu2")
-    held: dict = {"held_out": 0.03, "tokenizer": "bytes", "options": options, "optimizer": "muon"}
+    held: dict = {"held_out": 0.03, "eval_tokens": 4096, "options": options, "optimizer": "muon"}
     held |= {"scheme": "mup", "base": Shape(width=16, depth=2), "data": (str(tmp_path / "it's a --text.txt"),)}
     at = Workload.from_shape(shape, tokens=5e5, seq_len=64)
     wanted = Target(workload=at, settings=held, chosen={"schedule": "wsd:decay=0.2", "beta2": 0.99, "grad_clip": 0.0})
     config = wanted.plan(seed=3).config
     made = dry_run(train_command(config), capsys, monkeypatch)
     assert made == {name: value for name, value in identity(config).items() if name in WHICH}
-    assert unsaid(config) == [f"eval_tokens = {2**15}"]  # the least that tuning measures on; the trainer's own is 2**18
+    assert unsaid(config) == ["eval_tokens = 4096"]
 
 
 def test_a_model_with_experts_is_asked_for_by_its_size(capsys, monkeypatch) -> None:
@@ -161,7 +162,9 @@ def test_the_targets_runs_stand_in_the_order_of_their_loss(page: Page, tuned: Tu
         rate, batch, _, reached, gap = row
         assert reached == loss(at.params, at.tokens, rate, batch)
         assert gap == pytest.approx(100 * (reached / bottom - 1))
-    assert [row[0] for row in table.rows[1:]] == ["around it", "the prediction", *["around it"] * 4]
+    assert [row[0] for row in table.rows[1:]] == [
+        *("around it", "the prediction", "around it", "around it", "published Step Law", "around it"),
+    ]
     assert table.rows[-1][4:] == ["diverged", ""]
     assert [row[3] for row in table.values[1:-1]] == sorted(row[3] for row in table.values[1:-1])
 
@@ -227,6 +230,11 @@ def test_a_prediction_that_diverged_or_was_the_lowest_says_so(tuned: Tuned) -> N
     assert "none of 5 more runs around it was lower" in said_of(replace(tuned, loss=3.0, verified=best))
     none = replace(lost, others=(verified.others[-1],))
     assert "the target diverged" in said_of(replace(tuned, loss=math.inf, verified=none))
+
+
+def test_a_published_setting_that_diverged_is_said(tuned: Tuned) -> None:
+    verified = replace(tuned.verified, published=tuned.verified.others[-1])
+    assert "Published Step Law's setting diverged." in said_of(replace(tuned, verified=verified))
 
 
 def test_an_optimum_outside_its_interval_is_said(tuned: Tuned, page: Page) -> None:

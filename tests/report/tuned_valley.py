@@ -113,6 +113,7 @@ def _tried(made: Tuned) -> tuple[float, Verified]:
     at, recipe = made.target.workload, made.run.recipe
     chosen = recipe.learning_rate.number, recipe.batch_tokens.number
     rate, batch = optimum(at.params, at.tokens)
+    # The second has twice the best rate: Step Law's own setting (RATE, BATCH).
     around = [(rate * 2.0**u, batch * 2.0**v) for u, v in ((0, 0), (1, 0), (-1, 0), (0, 1), (3, 0))]
     predicted, *others = (
         Try(learning_rate=rate, batch_tokens=batch, loss=loss(at.params, at.tokens, rate, batch), seed=0)
@@ -120,5 +121,5 @@ def _tried(made: Tuned) -> tuple[float, Verified]:
     )
     interval = ((rate / 1.2, rate * 1.2), (batch / 1.5, batch * 1.5))
     return predicted.loss, Verified(
-        predicted=predicted, others=tuple(others), published=None, best=(rate, batch), interval=interval
+        predicted=predicted, others=tuple(others), published=others[1], best=(rate, batch), interval=interval
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from forescale.plots._parts import (
@@ -41,6 +41,15 @@ STAR: Any = {
     "zorder": 6,
 }
 
+DIAMOND: Any = {
+    "marker": "D",
+    "color": BLUE,
+    "markeredgecolor": "white",
+    "markersize": 7,
+    "linestyle": "none",
+    "zorder": 5,
+}
+
 
 def tuning_belief_map(tuned: Tuned, axes: Axes | None = None) -> Axes:
     """Where the target's best learning rate and batch (tokens) lie: 80 % ellipses before the proxies and after each round.
@@ -66,8 +75,8 @@ def tuning_belief_map(tuned: Tuned, axes: Axes | None = None) -> Axes:
 def tuning_gap_chart(tuned: Tuned, axes: Axes | None = None) -> Axes:
     """The loss gap (%) to expect at the target, before the proxies and after each round, over what they cost.
 
-    The cost is in per cent of the compute of one run of the target; where the target was run around the prediction, the
-    true gap stands at the end.
+    The cost is in per cent of the compute of one run of the target. Where the target was run around the prediction, the
+    true gap stands at the end, and that of published Step Law, which costs nothing, at the beginning.
     """
     drawn: Any = new_axes(4.8, 3.1) if axes is None else axes
     spent, gaps = _spent(tuned), [100 * seen.loss_gap for seen in _foresights(tuned)]
@@ -75,16 +84,26 @@ def tuning_gap_chart(tuned: Tuned, axes: Axes | None = None) -> Axes:
     said: Any = {"textcoords": "offset points", "fontsize": SMALL}
     for i, point in enumerate(zip(spent, gaps, strict=True)):
         drawn.annotate(f"round {i}" if i else "before", point, (5, 5), **said)
-    if tuned.verified is not None and math.isfinite(tuned.verified.gap):
-        gaps.append(100 * tuned.verified.gap)
-        drawn.plot(spent[-1], gaps[-1], **STAR)
-        drawn.annotate("measured", (spent[-1], gaps[-1]), (9, -3), **said)
+    for x, gap, name, look in _measured(tuned, spent[-1]):
+        gaps.append(gap)
+        drawn.plot(x, gap, **look)
+        drawn.annotate(name, (x, gap), (9, -3), **said)
     drawn.set(xlim=(-0.04 * (spent[-1] or 1), 1.28 * (spent[-1] or 1)), ylim=(-0.04 * max(gaps), 1.12 * max(gaps)))
     drawn.set_xlabel("compute of the proxies (% of the target's)", fontsize=SMALL)
     drawn.set_ylabel("loss gap to expect at the target (%)", fontsize=SMALL)
     drawn.tick_params(labelsize=SMALL)
     drawn.grid(color="#eeeeee", linewidth=0.7)
     return drawn
+
+
+def _measured(tuned: Tuned, spent: float) -> Iterator[tuple[float, float, str, Any]]:
+    """What was measured at the target: place, gap (%), name and look."""
+    if (verified := tuned.verified) is None:
+        return
+    if math.isfinite(verified.gap):
+        yield spent, 100 * verified.gap, "measured", STAR
+    if verified.published_gap is not None and math.isfinite(verified.published_gap):
+        yield 0.0, 100 * verified.published_gap, "Step Law, measured", DIAMOND
 
 
 def _foresights(tuned: Tuned) -> list[Foresight]:

@@ -27,6 +27,13 @@ MARKERS = "os^DvPX*"  # of the batches, from the smallest
 AT_TOP = 0.95  # of the axes' height: where runs without a place on the axis stand
 MARGIN = 1.5
 STAR: Any = {"marker": "*", "color": VERMILION, "markeredgecolor": INK, "linestyle": "none"}
+HALO: Any = {
+    "marker": "D",
+    "markerfacecolor": "none",
+    "markeredgecolor": VERMILION,
+    "markeredgewidth": 1.3,
+    "linestyle": "none",
+}
 RING: Any = {
     "marker": "o",
     "markerfacecolor": "none",
@@ -60,10 +67,10 @@ def tuning_runs_figure(tuned: Tuned, figure: Figure | None = None, *, columns: i
 
 
 def tuning_target_chart(tuned: Tuned, axes: Axes | None = None) -> Axes:
-    """The target's losses over learning rate: the prediction (a star), the runs around it, and the lowest, ringed.
+    """The target's losses over learning rate: the prediction (a star), the runs around it, the lowest ringed.
 
-    The band is the 80 % interval of the best learning rate as it was predicted. Raises `ForescaleError` for a tuning whose
-    target was not run around the prediction.
+    A diamond stands around the run of published Step Law's setting. The band is the 80 % interval of the best learning rate
+    as it was predicted. Raises `ForescaleError` for a tuning whose target was not run around the prediction.
     """
     from matplotlib.lines import Line2D
 
@@ -71,17 +78,19 @@ def tuning_target_chart(tuned: Tuned, axes: Axes | None = None) -> Axes:
         raise ForescaleError("a picture of the target's runs needs some; this tuning has none: tune with verify_runs.")
     drawn: Any = new_axes(4.8, 3.7) if axes is None else axes
     batches = _draw_losses(drawn, (verified.predicted, *verified.others), tuned.calibration.after.learning_rate)
-    drawn.plot(*_place(drawn, verified.predicted), **STAR, markersize=17, zorder=5)
-    drawn.plot(*_place(drawn, verified.lowest), **RING, markersize=15, zorder=6)
-    gap = (
-        f"the target's true gap: {100 * verified.gap:.3g} %"
-        if math.isfinite(verified.gap)
-        else "the prediction diverged"
-    )
-    drawn.set_title(gap, loc="left", fontsize=SMALL + 1)
-    signs = [(STAR, "the prediction"), (RING, "the lowest loss")]
-    legend_below(drawn, [*((Line2D([], [], **sign, markersize=10), text) for sign, text in signs), *batches], 0.5, 3)
+    signs = [(verified.predicted, STAR, 17, "the prediction"), (verified.lowest, RING, 15, "the lowest loss")]
+    signs += [(verified.published, HALO, 13, "Step Law's setting")] if verified.published is not None else []
+    entries: list[tuple[Any, str]] = []
+    for each, look, size, name in signs:
+        drawn.plot(*_place(drawn, each), **look, markersize=size, zorder=5)
+        entries.append((Line2D([], [], **look, markersize=10), name))
+    drawn.set_title(_gap_title(verified.gap), loc="left", fontsize=SMALL + 1)
+    legend_below(drawn, [*entries, *batches], 0.5, 3)
     return drawn
+
+
+def _gap_title(gap: float) -> str:
+    return f"the target's true gap: {100 * gap:.3g} %" if math.isfinite(gap) else "the prediction diverged"
 
 
 def _cells(tuned: Tuned) -> Iterator[list[Entry]]:

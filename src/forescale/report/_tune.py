@@ -26,7 +26,7 @@ from forescale.report._parts import (
 if TYPE_CHECKING:
     from forescale.fit.calibrate import Estimate
     from forescale.sweep.store import Entry
-    from forescale.sweep.tune import Round, Try, Tuned
+    from forescale.sweep.tune import Round, Try, Tuned, Verified
 
 CHOSEN = ("learning_rate", "batch_tokens")  # what tuning finds
 
@@ -87,7 +87,7 @@ def _close(tuned: Tuned) -> dict[str, Any] | None:
     if tuned.loss is None:
         return None
     if tuned.verified is None:
-        return {"loss": _loss(tuned.loss), "gap": None}
+        return {"loss": _loss(tuned.loss), "gap": None, "published": None}
     verified = tuned.verified
     return {
         "loss": _loss(verified.predicted.loss),
@@ -95,12 +95,17 @@ def _close(tuned: Tuned) -> dict[str, Any] | None:
         "others": number(len(verified.others), "{:.0f}"),
         "lowest": _loss(verified.lowest.loss),
         "at": [setting(quantity, getattr(verified.lowest, quantity)) for quantity in CHOSEN],
+        "published": None if verified.published_gap is None else _gap(verified.published_gap),
         "predicted_is_lowest": verified.lowest is verified.predicted,
     }
 
 
 def _loss(loss: float) -> str | Number:
     return number(loss, "{:.4f}") if math.isfinite(loss) else "diverged" if math.isinf(loss) else ""
+
+
+def _gap(gap: float) -> str | Number:
+    return percent(100 * gap) if math.isfinite(gap) else "diverged" if math.isinf(gap) else ""
 
 
 def _round(tuned: Tuned, each: Round) -> Table:
@@ -206,7 +211,7 @@ def _tries(tuned: Tuned) -> Table | None:
     if verified is None:
         return None
     tries = sorted((verified.predicted, *verified.others), key=lambda each: each.loss)
-    rows = [_try(each, verified.lowest.loss, predicted=each is verified.predicted) for each in tries]
+    rows = [_try(each, verified) for each in tries]
     head = ("run of the target", "learning rate", "batch (tokens)", "seed", "loss (nats per token)", "gap (%)")
     caption = "The runs of the target, from the lowest loss; gaps are to the lowest, whose luck is in them."
     strong = [i for i, each in enumerate(tries) if each is verified.predicted]
@@ -228,13 +233,14 @@ def _missed(tuned: Tuned) -> list[str]:
     return [QUANTITIES[quantity] for quantity, value, (low, high) in ends if not low <= value <= high]
 
 
-def _try(each: Try, lowest: float, *, predicted: bool) -> Row:
+def _try(each: Try, verified: Verified) -> Row:
+    names = ((verified.predicted, "the prediction"), (verified.published, "published Step Law"))
     return (
-        "the prediction" if predicted else "around it",
+        next((name for run, name in names if run is each), "around it"),
         *(setting(quantity, getattr(each, quantity)) for quantity in CHOSEN),
         number(each.seed, "{:.0f}"),
         _loss(each.loss),
-        percent(100 * (each.loss / lowest - 1)) if math.isfinite(each.loss) else "",
+        _gap(each.loss / verified.lowest.loss - 1) if math.isfinite(each.loss) else "",
     )
 
 
