@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 Names = Annotated[list[str] | None, Parameter(negative="", consume_multiple=True)]
 # Where neither text nor target are given: Python's own sources, and a target that two cores train in a minute or two.
 SMALL: Mapping[str, Any] = {
-    "target_params": "128K", "target_tokens": "2.56M", "seq_len": "128", "budget": "20%", "train_target": True, "verify": 5,
+    "target_params": "100K", "target_tokens": "2M", "seq_len": "128", "budget": "20%", "train_target": True, "verify": 5,
 }  # fmt: skip
 
 

@@ -136,7 +136,8 @@ def _notes(rounds: Sequence[Sequence[Entry]]) -> Iterator[str]:
     lost = [entry for each in rounds for entry in each if entry.state not in MEASURED]
     if lost:
         named = ", ".join(f"{entry.key} {entry.state}" for entry in lost[:3])
-        yield f"{len(lost)} proxies have no loss and teach nothing ({named})"
+        proxies = "1 proxy has" if len(lost) == 1 else f"{len(lost)} proxies have"
+        yield f"{proxies} no loss, and so nothing to teach ({named})"
 
 
 def _silent(_text: str) -> None:
