@@ -8,12 +8,16 @@ from statistics import fmean
 from typing import Any
 
 from forescale.plots import save
+from forescale.plots._parts import log_axis, widened
+from forescale.quantities import humanize
 from harness import REPOSITORY, RESULTS
 
 PICTURE = REPOSITORY / "docs" / "assets" / "tune-demo.png"
 # Okabe and Ito's colours, a marker each: they are told apart without colour too.
 LOOKS = (("#0072B2", "*"), ("#56B4E9", "*"), ("#009E73", "s"), ("#D55E00", "o"), ("#CC79A7", "D"), ("#000000", "^"))
 SMALL = 8
+LEVELS = (-1, 1, 2, 4, 8, 64)  # per cent
+SHADES = ("#ffffff", "#f0f0f0", "#dddddd", "#c4c4c4", "#a6a6a6")
 
 
 def main() -> None:
@@ -42,16 +46,13 @@ def _ground(axes: Any, found: dict[str, Any]) -> None:
     runs = [run for run in found["grid"] if math.isfinite(run["loss"])]
     gaps = [100 * (run["loss"] / lowest - 1) for run in runs]
     batches, rates = ([run[name] for run in runs] for name in ("batch_tokens", "learning_rate"))
-    axes.tricontourf(
-        *([math.log2(x) for x in each] for each in (batches, rates)), gaps, levels=[-1, 0.5, 1, 2, 4, 8, 16, 64], cmap="Greys"
-    ).remove()  # only its levels are of use: log axes draw it below
-    shades = axes.tricontourf(batches, rates, gaps, levels=[-1, 0.5, 1, 2, 4, 8, 16, 64], cmap="Greys", alpha=0.6)
-    del shades
+    axes.tricontourf(batches, rates, gaps, levels=LEVELS, colors=SHADES)
     for batch, rate, gap in zip(batches, rates, gaps, strict=True):
         axes.annotate(f"{gap:.1f}", (batch, rate), fontsize=SMALL - 1, ha="center", va="bottom", xytext=(0, 3),
                       textcoords="offset points")  # fmt: skip
     axes.scatter(batches, rates, s=6, color="#444444")
-    axes.set(xscale="log", yscale="log")
+    log_axis(axes.xaxis, humanize, widened(min(batches), max(batches), 1.4))
+    log_axis(axes.yaxis, "{:g}".format, widened(min(rates), max(rates), 1.4))
     axes.set_xlabel("batch (tokens)", fontsize=SMALL + 1)
     axes.set_ylabel("peak learning rate", fontsize=SMALL + 1)
     axes.set_title("the target: loss above the grid's best, %", fontsize=SMALL + 1)

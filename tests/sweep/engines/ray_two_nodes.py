@@ -36,7 +36,7 @@ def main(folder: Path) -> None:
     cluster = Cluster(initialize_head=True, head_node_args=NODE)
     node = cluster.add_node(**NODE)
     drive(planned(folder / "agree.db", varied_jobs(folder)), RayEngine(address=cluster.address), progress=False)
-    jobs = tiny_jobs(folder, 4, steps=400, checkpoint_every=10)
+    jobs = tiny_jobs(folder, 3, steps=250, checkpoint_every=10)
     store = planned(folder / "moved.db", jobs)
     arguments = (cluster, node, store, [job.key for job in jobs])
     threading.Thread(target=kill_in_the_middle, args=arguments, daemon=True).start()

@@ -97,7 +97,7 @@ def test_a_driver_that_starts_again_finds_its_jobs(slurm: Path, tmp_path: Path) 
 
 
 def test_a_preempted_run_writes_a_checkpoint_and_is_queued_again(slurm: Path, tmp_path: Path) -> None:
-    (job,) = tiny_jobs(tmp_path, 1, steps=1000, checkpoint_every=999)
+    (job,) = tiny_jobs(tmp_path, 1, steps=600, checkpoint_every=599)
     (task,) = tasks_of(tmp_path / "runs", [job])
     engine = SlurmEngine()
     engine.start([task])
@@ -106,7 +106,7 @@ def test_a_preempted_run_writes_a_checkpoint_and_is_queued_again(slurm: Path, tm
     warn(slurm / "100.pid")
     wait_until((slurm / "100.queued_again").exists)
     (checkpoint,) = (task.folder / "checkpoints").iterdir()
-    assert 0 < int(checkpoint.stem.removeprefix("step-")) < 999
+    assert 0 < int(checkpoint.stem.removeprefix("step-")) < 599
     assert engine.finished(0.0) == []
     outcome = outcomes(engine, 1)[job.key]
     assert outcome.state == "done"

@@ -40,7 +40,7 @@ def test_any_size_is_met_within_five_per_cent(params: float, gated: bool, bias: 
 @settings(max_examples=50, deadline=None)
 def test_experts_are_counted_and_share_the_width_of_a_dense_ffn(params: float, count_: int, shared: int) -> None:
     shape = plan(params, experts=count_, top_k=2, shared_experts=shared)
-    assert count(shape) == pytest.approx(params, rel=0.05)
+    assert count(shape) == pytest.approx(params, rel=0.1)  # what `shape_for` promises
     assert shape.experts is not None
     assert shape.experts.width * (2 + shared) == shape.ffn_width
     assert shape.experts.shared_width == shared * shape.experts.width

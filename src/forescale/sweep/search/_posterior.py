@@ -31,7 +31,7 @@ BISECTIONS = 12
 MOVES = 4  # of every valley after each step
 STRIDE = 2.4  # of a move, over the root of the dimension (Gelman, Roberts and Gilks 1996)
 MISFIT = (0.001, 0.3)  # sd at the optimum, and as a share of the gap
-ROUNDING = 1e-9  # added to variances, so that a covariance has a root
+ROUNDING = 1e-6  # added to variances of unit size, so that a covariance has a root
 TAKEN = 0.5  # of a gap, at most
 LENGTH = (1.5, 1.5)  # octaves over which the misfit changes
 SCALE_RUNS = 4.0  # runs that the usual scale of noise and misfit counts for
@@ -54,20 +54,18 @@ class Posterior:
         """
         import numpy as np
 
-        gap = gaps(self.valleys, points, self.start.shape)
-        seen, size = self.seen, _misfit(gap)
+        gap, seen = gaps(self.valleys, points, self.start.shape), self.seen
         if not len(seen.points):
             return gap, np.zeros(len(gap)), NOISE
-        prior = _alike(points, points) * np.outer(size, size)
         model = gaps(self.valleys, seen.points, self.start.shape)
         lowest, left, missed, _ = _left(model, seen)
-        of_runs = _misfit(model)
-        among = _alike(seen.points, seen.points) * np.outer(of_runs, of_runs) + np.diag(NOISE**2 + seen.sd**2)
-        to_points = _alike(seen.points, points) * np.outer(of_runs, size)
+        size = _misfit(model).mean(0)
+        among = _alike(seen.points, seen.points) + np.diag((NOISE**2 + seen.sd**2) / size**2)
+        to_points = _alike(seen.points, points)
         gain: Array = np.linalg.solve(among, to_points)
         scale = math.sqrt((SCALE_RUNS + missed.mean()) / (SCALE_RUNS + len(seen.points) - 1))
-        misfit = left @ gain + scale * self._draws(prior - to_points.T @ gain)
-        return lowest[:, None] + _bent(gap, misfit), lowest, scale * NOISE
+        units = left / size @ gain + scale * self._draws(_alike(points, points) - to_points.T @ gain)
+        return lowest[:, None] + _bent(gap, _misfit(gap) * units), lowest, scale * NOISE
 
     def _draws(self, covariance: Array) -> Array:
         import numpy as np
@@ -165,7 +163,7 @@ def _left(model: Array, seen: Seen) -> tuple[Array, Array, Array, Array]:
     """The valleys' lowest loss (k,) that fits the runs best, what it and their gaps (k, n) leave, its squares, ln weights."""
     import numpy as np
 
-    weights = 1 / (NOISE**2 + seen.sd**2 + MISFIT[0] ** 2 + (MISFIT[1] * model) ** 2)
+    weights = 1 / (NOISE**2 + seen.sd**2 + _misfit(model) ** 2)
     left = seen.gap - model
     total = weights.sum(1)
     lowest = (weights * left).sum(1) / total
@@ -174,10 +172,10 @@ def _left(model: Array, seen: Seen) -> tuple[Array, Array, Array, Array]:
 
 
 def _misfit(gap: Array) -> Array:
-    """(m,) sd of the misfit at points, from their gaps in all valleys (k, m)."""
+    """Sd of the misfit where a valley has this gap."""
     import numpy as np
 
-    return np.hypot(MISFIT[0], MISFIT[1] * np.minimum(gap.mean(0), 1.0))
+    return np.hypot(MISFIT[0], MISFIT[1] * np.minimum(gap, 1.0))
 
 
 def _alike(a: Array, b: Array) -> Array:
