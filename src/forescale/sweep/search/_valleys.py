@@ -27,7 +27,7 @@ SIZE = 7
 ENDS, PER_OCTAVE = 16, 32  # of the tables: octaves on either side, entries in each
 FLAT = 1e-8  # added to gaps, so that they have a logarithm
 TAIL = 4.0  # degrees of freedom of the optimum's place: a prior may be octaves off
-SHAPE_SD = (0.5, 0.4, 0.4, 0.25, 0.12)  # steepness, tilt, along the batch, ridge, power
+SHAPE_SD = (0.5, 0.4, 0.4, 0.25, 0.25)  # steepness, tilt, along the batch, ridge, power
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
