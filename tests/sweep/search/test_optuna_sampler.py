@@ -84,9 +84,9 @@ def test_a_study_resumes_from_storage_as_if_it_had_not_stopped(tmp_path: Path) -
     storage = f"sqlite:///{tmp_path / 'study.db'}"
     for _ in range(2):
         study = optuna.create_study(storage=storage, study_name="s", load_if_exists=True, sampler=sampler())
-        study.optimize(objective, n_trials=3)
+        study.optimize(objective, n_trials=2)
     at_once = optuna.create_study(sampler=sampler())
-    at_once.optimize(objective, n_trials=6)
+    at_once.optimize(objective, n_trials=4)
     assert [t.params for t in study.trials] == [t.params for t in at_once.trials]
 
 

@@ -56,19 +56,18 @@ OFF = {
     "where the prior says": (1.0, 1.0),
     "two octaves above": (4.0, 1.0),
     "two octaves below": (0.25, 1.0),
-    "another batch": (1.0, 0.25),
     "both, across the ridge": (0.35, 3.0),
 }
 
 
 @pytest.mark.parametrize("factors", OFF.values(), ids=OFF)
-@pytest.mark.parametrize("shape", [(0.004, 0.004, 0.0), (0.008, 0.003, 0.4), (0.003, 0.008, 0.9)], ids=str)
+@pytest.mark.parametrize("shape", [(0.008, 0.003, 0.0), (0.003, 0.008, 0.9)], ids=str)
 def test_the_optimum_is_found_wherever_it_is_and_whatever_the_valleys_shape(
     factors: tuple[float, float], shape: tuple[float, float, float]
 ) -> None:
     # The prior's optimum, asymmetry and ridge may all be wrong: the true optimum is the closed form's.
     loss = valley((CENTRE[0] * factors[0], CENTRE[1] * factors[1]), *shape)
-    assert gap_of_best(searched(loss, 18, noise=0.0005), loss) < 0.0025
+    assert gap_of_best(searched(loss, 16, noise=0.0005), loss) < 0.0025
 
 
 def test_the_first_setting_is_that_of_calibration_by_another_method() -> None:
