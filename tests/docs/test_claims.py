@@ -198,3 +198,15 @@ def test_schedules() -> None:
     assert f"cosine to a tenth {gap[20, 'cosine to 10 %']:.1f} % above it" in PAGE
     assert f"{gap[80, 'cosine to 10 %']:.1f} % below cosine and {gap[80, 'WSD, 20 % decay']:.1f} % below WSD" in PAGE
     assert all(one["edge"] for (ratio, _), one in best.items() if ratio == 80)
+
+
+def test_what_a_fifth_of_a_run_buys() -> None:
+    found = results("tune_demo")
+    for name, method in {**found["methods"], **found["search"]}.items():
+        gap = f"{100 * method['gap']:.2f}"
+        assert f"| {name} | {gap} |" in README or f"| **{name}** | **{gap}** |" in README, name
+    tuned = found["methods"]["tune, proxies 20%"]
+    assert tuned["cost"] < 0.2
+    mean = found["zero"]["mean"]
+    assert tuned["gap"] == pytest.approx(sum(tuned["losses"]) / len(tuned["losses"]) / mean - 1)
+    assert mean == pytest.approx(sum(found["zero"]["losses"]) / len(found["zero"]["losses"]))
