@@ -14,7 +14,7 @@ from harness import REPOSITORY, RESULTS
 
 PICTURE = REPOSITORY / "docs" / "assets" / "tune-demo.png"
 # Okabe and Ito's colours, a marker each: they are told apart without colour too.
-LOOKS = (("#0072B2", "*"), ("#56B4E9", "*"), ("#009E73", "s"), ("#D55E00", "o"), ("#CC79A7", "D"), ("#000000", "^"))
+LOOKS = (("#0072B2", "*"), ("#56B4E9", "v"), ("#009E73", "s"), ("#D55E00", "o"), ("#CC79A7", "D"), ("#000000", "^"))
 SMALL = 8
 LEVELS = (-1, 1, 2, 4, 8, 64)  # per cent
 SHADES = ("#ffffff", "#f0f0f0", "#dddddd", "#c4c4c4", "#a6a6a6")

@@ -210,3 +210,16 @@ def test_what_a_fifth_of_a_run_buys() -> None:
     mean = found["zero"]["mean"]
     assert tuned["gap"] == pytest.approx(sum(tuned["losses"]) / len(tuned["losses"]) / mean - 1)
     assert mean == pytest.approx(sum(found["zero"]["losses"]) / len(found["zero"]["losses"]))
+
+
+def test_how_many_runs_the_search_needs() -> None:
+    found = results("search")["step_law"]
+    rivals = [found[name]["median"] for name in ("random", "tpe", "cma-es", "gp")]
+    ours, best = found["ours"]["median"], [min(level) for level in zip(*rivals, strict=True)]
+    text = " ".join(README.split())
+    assert (
+        f"needs {ours[0]:g} run at the median to come within 0.25 % of the lowest loss, and {ours[1]:g} to 0.1 %"
+        in text
+    )
+    assert f"CMA-ES samplers {best[0]:g} and {best[1]:g} " in text
+    assert all(3 * a <= b for a, b in zip(ours, best, strict=True))
