@@ -38,7 +38,7 @@ def make_engine(options: Mapping[str, Any]) -> Engine:
     cpus, gpus = options["threads"] or 1, int(options["device"] == "cuda")
     if name == "ray":
         return engines.RayEngine(address=options["address"], cpus=cpus, gpus=gpus)
-    given = {"cpus": cpus, "gpus": gpus, **({"most": options["workers"]} if options["workers"] else {})}
+    given: dict[str, Any] = {"cpus": cpus, "gpus": gpus, **({"most": options["workers"]} if options["workers"] else {})}
     return engines.SlurmEngine(**given | read_slurm(options["slurm"] or {}))
 
 

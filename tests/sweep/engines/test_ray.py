@@ -106,6 +106,15 @@ def test_a_node_must_see_the_folder_of_the_runs(tmp_path: Path) -> None:
         check_sight(Task(job=job, folder=tmp_path / "elsewhere" / job.key), "this driver's")
 
 
+def test_a_cluster_that_does_not_start_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(**_options: object) -> None:
+        raise Exception("The current node timed out during startup.")  # what Ray itself raises
+
+    monkeypatch.setattr("ray.init", fails)
+    with pytest.raises(ForescaleError, match=r"a Ray cluster here cannot be started \(The current node timed out"):
+        _ = RayEngine().free
+
+
 def test_settings_that_cannot_be() -> None:
     with pytest.raises(ForescaleError, match="1 process and 1 cpu or more"):
         RayEngine(processes=0)

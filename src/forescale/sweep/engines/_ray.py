@@ -156,20 +156,24 @@ class RayEngine:
 
     def _connect(self, ray: Any) -> None:
         quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
-        if self.address is None:
-            cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-            ray.init(num_cpus=cores, include_dashboard=False, object_store_memory=STORE_MEMORY, **quiet)
-            return
+        where = "here cannot be started" if self.address is None else f"at {self.address} cannot be joined"
         try:
-            check_answers(self.address, self.patience)
-            ray.init(address=self.address, **quiet)
-        except (OSError, RuntimeError, ValueError) as error:
-            if isinstance(error, ForescaleError):
-                raise
+            if self.address is None:
+                ray.init(num_cpus=_cores(), include_dashboard=False, object_store_memory=STORE_MEMORY, **quiet)
+            else:
+                check_answers(self.address, self.patience)
+                ray.init(address=self.address, **quiet)
+        except ForescaleError:
+            raise
+        except Exception as error:  # Ray raises what it likes, a plain Exception among it
             raise ForescaleError(
-                f"the Ray cluster at {self.address} cannot be joined ({' '.join(str(error).split())}): look at the address "
-                "and at `ray status`, or leave the address out to start one here."
+                f"a Ray cluster {where} ({' '.join(str(error).split())[:300]}): look at the address and at `ray status`, at "
+                "memory and load, or choose another engine."
             ) from None
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def check_answers(address: str, patience: float) -> None:
