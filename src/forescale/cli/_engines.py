@@ -29,7 +29,10 @@ def make_engine(options: Mapping[str, Any]) -> Engine:
             raise ForescaleError(f"--{option} is for --engine {owner}; the engine is {name}: leave it out.")
     if name == "local":
         return engines.LocalEngine(
-            workers=options["workers"], threads=options["threads"], device=options["device"] or "auto"
+            workers=options["workers"],
+            threads=options["threads"],
+            device=options["device"] or "auto",
+            members="auto",
         )
     if options["workers"] is not None and name == "ray":
         raise ForescaleError(
