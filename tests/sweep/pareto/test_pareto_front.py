@@ -101,9 +101,12 @@ def test_no_measured_point_is_an_error() -> None:
 
 def test_the_reference_is_a_tenth_of_the_extent_beyond_the_front() -> None:
     pairs = [(2.0, 30.0), (3.0, 10.0), (9.0, 90.0)]  # the last is beaten, and does not move it
-    assert reference_point(points_of(pairs), TIME) == pytest.approx((3.1, 32.0))
-    assert reference_point(points_of([(2.0, 10.0), (3.0, 30.0)]), SPEED) == pytest.approx((3.1, 8.0))
-    assert reference_point(points_of([(2.0, 30.0)]), TIME) == pytest.approx((2.2, 33.0))
+    assert reference_point(points_of(pairs), TIME) == pytest.approx((3 * 1.5**0.1, 30 * 3**0.1))
+    assert reference_point(points_of([(2.0, 1.0), (3.0, 100.0)]), SPEED) == pytest.approx((3 * 1.5**0.1, 100**-0.1))
+    assert reference_point(points_of([(2.0, 30.0)]), TIME) == pytest.approx((2 * math.exp(0.1), 30 * math.exp(0.1)))
+    signed = [(2.0, -1.0), (3.0, -3.0)]  # logarithms of something, say
+    assert reference_point(points_of(signed), TIME)[1] == pytest.approx(-1 + 0.2)
+    assert reference_point(points_of([(2.0, -4.0)]), TIME)[1] == pytest.approx(-4 + 0.4)
     with pytest.raises(ForescaleError, match="two finite numbers"):
         hypervolume(points_of(pairs), TIME, (math.inf, 1.0))
 

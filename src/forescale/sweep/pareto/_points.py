@@ -105,19 +105,22 @@ def hypervolume(points: Iterable[Point], metric: Metric, reference: tuple[float,
 def reference_point(points: Sequence[Point], metric: Metric) -> tuple[float, float]:
     """Loss and value a tenth of the front's extent worse than its worst ones; of the numbers where it has no extent.
 
-    So the two ends of a front count about as much as its middle (Ishibuchi et al. 2018). It moves with the front: name one
-    of your own, or keep the first, to compare fronts.
+    In logarithms where all are above 0, so that no time or speed falls below. The two ends of a front then count about as
+    much as its middle (Ishibuchi et al. 2018). It moves with the front: to compare fronts, name one of your own.
     """
     found = front(points, metric)
     if not found:
         raise ForescaleError(f"a front needs a point with a finite loss and {metric.name}; got none of {len(points)}.")
-    loss = _beyond([p.loss for p in found])
-    return loss, metric.cost(_beyond([metric.cost(p.value) for p in found]))
+    loss = _beyond([p.loss for p in found], higher_is_better=False)
+    return loss, _beyond([p.value for p in found], higher_is_better=metric.higher_is_better)
 
 
-def _beyond(costs: Sequence[float]) -> float:
-    extent = max(costs) - min(costs)
-    return max(costs) + BEYOND * (extent or abs(max(costs)) or 1.0)
+def _beyond(values: Sequence[float], *, higher_is_better: bool) -> float:
+    low, high = min(values), max(values)
+    worst, sign = (low, -1) if higher_is_better else (high, 1)
+    if low > 0:
+        return worst * (high / low if high > low else math.e) ** (sign * BEYOND)
+    return worst + sign * BEYOND * ((high - low) or abs(worst) or 1.0)
 
 
 def flops_per_token(shape: Shape, context: int = 0) -> float:
