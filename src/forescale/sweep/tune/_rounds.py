@@ -11,7 +11,7 @@ from forescale.fit.calibrate import Calibration, calibrate
 from forescale.sweep._job import MEASURED, Job
 from forescale.sweep.design import speed_here, speed_of_runs
 from forescale.sweep.tune._budget import Budget
-from forescale.sweep.tune._proxies import next_proxies
+from forescale.sweep.tune._proxies import Proposed, next_proxies
 from forescale.sweep.tune._target import Target
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from forescale.sweep.store import Entry, Store
 
 ROUND = "round {}"  # the design's name in the store
+WAITING = 2.0  # how many times the gap that the whole budget would leave may be left by half of it, for another look
 Say = Callable[[str], None]
 
 
@@ -78,17 +79,23 @@ def run_rounds(tuning: Tuning, most: int) -> str:
 
 
 def _next(tuning: Tuning, left: float, rounds: int, runs: Runs | None, *, first: bool) -> tuple[Job, ...]:
-    """The first part of what is best for half of what is left, or for all of it where half buys nothing or no round follows.
+    """The first part of what is best for half of what is left, since what it shows moves the rest.
 
-    None where all of it buys nothing after a round. Half is kept, since what the first proxies show moves the next ones.
+    For all of it where no round follows, or where half buys nothing, or so little that another look is not worth it.
     """
-    for part in (left / 2, left) if rounds > 1 else (left,):
+    parts = [part for part in ((left / 2, left) if rounds > 1 else (left,)) if part > 0]
+    found: list[tuple[float, Proposed]] = []
+    for part in parts:
         try:
-            return next_proxies(tuning.target, part, runs, tuning.seeds).first(part / rounds).jobs if part > 0 else ()
+            found.append((part, next_proxies(tuning.target, part, runs, tuning.seeds)))
         except ForescaleError:
-            if part == left and first:
+            if part == left and first and not found:
                 raise
-    return ()
+    if not found:
+        return ()
+    least = min(proposed.suggestion.after.loss_gap for _, proposed in found)
+    part, proposed = next(each for each in found if each[1].suggestion.after.loss_gap <= WAITING * least)
+    return proposed.first(part / rounds).jobs
 
 
 def rounds_of(store: Store) -> list[list[Entry]]:
