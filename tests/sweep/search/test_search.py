@@ -130,6 +130,15 @@ def test_a_diverged_run_moves_the_belief_down(loss: float) -> None:
     assert after.lowest.loss == 3.0
 
 
+def test_a_run_that_hardly_learnt_is_no_diverged_one() -> None:
+    # Five octaves below the best rate: a loss 28 % above the lowest, which is no reason to go lower still.
+    search, loss = Search(WORKLOAD, STEP_LAW, box=BOX), valley(CENTRE, 0.01, 0.01)
+    for factor in (1.0, 0.5, 2.0, 2.0**-5):
+        search.tell((factor * CENTRE[0], CENTRE[1]), loss(factor * CENTRE[0], CENTRE[1]))
+    assert gap_of_best(search, loss) < 0.0025
+    assert "diverged" not in search.best().reason
+
+
 def test_one_accident_at_the_best_rate_does_not_end_the_search() -> None:
     loss, search = valley(CENTRE, 0.008, 0.008), Search(WORKLOAD, STEP_LAW, box=BOX)
     search.tell(CENTRE, math.inf)  # a node died, say: nothing diverges in this valley

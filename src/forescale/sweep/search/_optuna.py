@@ -41,9 +41,10 @@ class ForescaleSampler(BaseSampler):
     `TPESampler`. The sampler keeps nothing: it reads the study's trials each time, so studies resume from any storage.
 
     Trials that run count as runs whose loss is not known yet. An infinite loss is a run that diverged, and so is a trial
-    that failed or was pruned after reporting NaN or infinity; other failed trials say nothing. A pruned trial was worse
-    than the best: its last loss is not read, since it is not a final one. In a study of several objectives `objective` is
-    the number of the loss. Raises `ForescaleError` where that is maximised, or where a loss is not above 0.
+    that failed or was pruned after reporting NaN or infinity. A trial that failed otherwise may have (Optuna fails a trial
+    that returns NaN, and keeps no reason). A pruned trial was worse than the best: its last loss is not read, since it is
+    not a final one. In a study of several objectives `objective` is the number of the loss. Raises `ForescaleError` where
+    that is maximised, or where a loss is not above 0.
     """
 
     def __init__(
@@ -159,7 +160,8 @@ class ForescaleSampler(BaseSampler):
             return checked(replace(run, loss=trial.values[self._objective]))
         if _diverged(trial):
             return replace(run, loss=math.inf)
-        return replace(run, loss=math.inf, dominated=True) if trial.state == TrialState.PRUNED else None
+        pruned = trial.state == TrialState.PRUNED
+        return replace(run, loss=math.inf, dominated=pruned, failed=not pruned)
 
 
 def _diverged(trial: FrozenTrial) -> bool:

@@ -35,7 +35,8 @@ ROUNDING = 1e-6  # added to variances of unit size, so that a covariance has a r
 TAKEN = 0.5  # of a gap, at most
 LENGTH = (1.5, 1.5)  # octaves over which the misfit changes
 SCALE_RUNS = 4.0  # runs that the usual scale of noise and misfit counts for
-ACCIDENT = 0.02  # chance that a run ends without a loss for reasons of its own
+ACCIDENT = 0.02  # chance that a run said to have diverged did so for reasons of its own
+CRASH = 0.5  # chance that a failed run, of which nothing is said, failed for such reasons
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -83,7 +84,7 @@ def _bent(gap: Array, misfit: Array) -> Array:
 
 def posterior(start: Start, seen: Seen, rng: np.random.Generator) -> Posterior:
     """The valleys that prior and runs leave likely."""
-    if not len(seen.points) + len(seen.diverged):
+    if not len(seen.points) + len(seen.diverged) + len(seen.failed):
         return Posterior(valleys=draw(start, FIRST, rng), start=start, seen=seen, rng=rng)
     valleys = draw(start, KEPT, rng)
     likelihood, power = _log_likelihood(valleys, start, seen), 0.0
@@ -151,7 +152,7 @@ def _moved(
 def _log_likelihood(valleys: Array, start: Start, seen: Seen) -> Array:
     import numpy as np
 
-    total = _of_diverged(valleys, seen.diverged)
+    total = _of_diverged(valleys, seen.diverged, ACCIDENT) + _of_diverged(valleys, seen.failed, CRASH)
     if len(seen.points):
         _, _, missed, constant = _left(gaps(valleys, seen.points, start.shape), seen)
         total = total + constant - (SCALE_RUNS + len(seen.points) - 1) / 2 * np.log1p(missed / SCALE_RUNS)
@@ -185,8 +186,8 @@ def _alike(a: Array, b: Array) -> Array:
     return np.exp(-0.5 * (off**2).sum(-1))
 
 
-def _of_diverged(valleys: Array, points: Array) -> Array:
-    """Ln of the chance that these runs diverge, each so far above the best rate."""
+def _of_diverged(valleys: Array, points: Array, otherwise: float) -> Array:
+    """Ln of the chance that these runs diverge, each so far above the best rate, or end `otherwise`."""
     import numpy as np
     from scipy.special import ndtr
 
@@ -194,7 +195,7 @@ def _of_diverged(valleys: Array, points: Array) -> Array:
         return np.zeros(len(valleys))
     middle, spread = DIVERGES
     chance = ndtr((points[:, 0] - valleys[:, :1] - middle) / spread)
-    return np.log(ACCIDENT + (1 - ACCIDENT) * chance).sum(1)
+    return np.log(otherwise + (1 - otherwise) * chance).sum(1)
 
 
 def _of_dominated(valleys: Array, start: Start, seen: Seen) -> Array:

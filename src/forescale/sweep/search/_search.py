@@ -39,7 +39,8 @@ class Run:
     """What came of a setting: `loss` in nats per token, infinite where it diverged, None while it runs.
 
     `sd` is of ln loss beyond a run's own noise, for a loss that was extrapolated; `dominated` says that the run was stopped
-    because it would not have been the best: its loss is not read.
+    because it would not have been the best: its loss is not read. `failed` says that it ended without a loss, for a reason that
+    is not known: it may have diverged.
     """
 
     learning_rate: float
@@ -47,11 +48,16 @@ class Run:
     loss: float | None
     sd: float = 0.0
     dominated: bool = False
+    failed: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
 class Best:
-    """What a search has found. Gaps are shares of the loss, intervals hold the optimum with 80 %."""
+    """What a search has found. `loss_gap` is a share of the loss; the intervals are the model's 80 % of the optimum.
+
+    The gap is borne out where it was measured (benchmarks/bench_search.py's cells); the intervals are narrow for a valley
+    whose shape is unlike the measured one.
+    """
 
     learning_rate: float  # the setting of the lowest expected gap, run or not
     batch_tokens: float
@@ -66,8 +72,9 @@ class Search:
     """A search for the learning rate and batch (tokens) of the lowest loss of one workload.
 
     `prior` is a `Law`, a `Calibration`, `Runs` (which are calibrated on) or None, the published prior. `box` maps
-    `learning_rate` and `batch_tokens` to their lowest and highest value; equal ones fix it. The same runs, in whatever
-    order, and the same `seed` give the same answer. Raises `ForescaleError` for a box or prior that makes no sense.
+    `learning_rate` and `batch_tokens` to their lowest and highest value; equal ones fix it. A setting may be rounded (a batch
+    to whole sequences) and told as it was run. The same runs, in whatever order, and the same `seed` give the same answer.
+    Raises `ForescaleError` for a box or prior that makes no sense.
     """
 
     def __init__(
@@ -106,16 +113,27 @@ class Search:
         *,
         sd: float = 0.0,
         dominated: bool = False,
+        failed: bool = False,
     ) -> None:
         """Say what came of a setting, asked for or not: a `Setting`, or learning rate and batch in tokens.
 
         `loss` is nats per token; infinite or NaN is a run that diverged. `sd` is of its logarithm where it was
-        extrapolated; `dominated` a run that was stopped since it would not be the best, whatever its loss.
+        extrapolated. `dominated` is a run that was stopped since it would not be the best, `failed` one that crashed: their
+        losses are not read.
         """
         rate, batch = (
             (setting.learning_rate, setting.batch_tokens) if isinstance(setting, Setting) else map(float, setting)
         )
-        run = checked(Run(learning_rate=rate, batch_tokens=batch, loss=float(loss), sd=float(sd), dominated=dominated))
+        run = checked(
+            Run(
+                learning_rate=rate,
+                batch_tokens=batch,
+                loss=float(loss),
+                sd=float(sd),
+                dominated=dominated,
+                failed=failed,
+            )
+        )
         asked = (i for i, r in enumerate(self._runs) if r.loss is None and _at(r) == (rate, batch))
         if (i := next(asked, None)) is not None:
             del self._runs[i]
@@ -130,7 +148,7 @@ def best_of(runs: Sequence[Run], start: Start, space: Sequence[Axis], seed: int)
     """What runs have shown, given what was known before."""
     seen = seen_of(runs, start)
     found = recommended(start, space, seen, (seed, len(runs)))
-    finished = [r for r in runs if r.loss is not None and math.isfinite(r.loss) and not r.dominated]
+    finished = [r for r in runs if r.loss is not None and math.isfinite(r.loss) and not (r.dominated or r.failed)]
     return Best(
         learning_rate=found.learning_rate,
         batch_tokens=found.batch_tokens,
@@ -161,13 +179,14 @@ def seen_of(runs: Iterable[Run], start: Start) -> Seen:
     import numpy as np
 
     runs = list(runs)
-    ended = [r for r in runs if r.loss is not None and not r.dominated]
+    ended = [r for r in runs if r.loss is not None and not (r.dominated or r.failed)]
     log_loss = np.array([math.log(r.loss) if r.loss and math.isfinite(r.loss) else math.inf for r in ended])
     return sort_out(
         _points(ended, start),
         log_loss,
         np.array([r.sd for r in ended]),
-        _points([r for r in runs if r.dominated], start),
+        _points([r for r in runs if r.failed], start),
+        _points([r for r in runs if r.dominated and not r.failed], start),
         _points([r for r in runs if r.loss is None], start),
     )
 
@@ -186,6 +205,7 @@ def _basis(start: Start, seen: Seen) -> str:
     counts = {
         "with a loss": len(seen.points),
         "diverged": len(seen.diverged),
+        "failed": len(seen.failed),
         "stopped early": len(seen.dominated),
         "running": len(seen.pending),
     }

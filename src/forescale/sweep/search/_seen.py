@@ -22,6 +22,7 @@ class Seen:
     log_loss: Array
     sd: Array  # of each ln loss, beyond a run's own noise
     diverged: Array
+    failed: Array  # ended without a loss, and perhaps diverged
     dominated: Array  # stopped early for being worse than the others
     pending: Array
 
@@ -42,22 +43,25 @@ class Seen:
         """Every point, whatever came of it."""
         import numpy as np
 
-        return np.concatenate([self.points, self.diverged, self.dominated, self.pending])
+        return np.concatenate([self.points, self.diverged, self.failed, self.dominated, self.pending])
 
 
-def sort_out(points: Array, log_loss: Array, sd: Array, dominated: Array, pending: Array) -> Seen:
-    """Losses that are not finite, or far above the lowest, are those of diverged runs."""
+def sort_out(points: Array, log_loss: Array, sd: Array, failed: Array, dominated: Array, pending: Array) -> Seen:
+    """Losses that are not finite are those of diverged runs, and so are losses far above the lowest at higher rates."""
     import numpy as np
 
     finite = np.isfinite(log_loss)
-    lowest = log_loss[finite].min() if finite.any() else 0.0
-    near = finite & (log_loss - lowest < WILD)
+    near = finite.copy()
+    if finite.any():
+        best = np.where(finite, log_loss, np.inf).argmin()
+        near &= (log_loss - log_loss[best] < WILD) | (points[:, 0] < points[best, 0])
     order = np.lexsort((*points[near].T, log_loss[near]))  # the answer does not depend on the order of the runs
     return Seen(
         points=points[near][order],
         log_loss=log_loss[near][order],
         sd=sd[near][order],
         diverged=_sorted(points[~near]),
+        failed=_sorted(failed),
         dominated=_sorted(dominated),
         pending=_sorted(pending),
     )
