@@ -5,7 +5,7 @@
 
 All shapes have the same number of non-vocabulary parameters: the width follows from depth and FFN ratio. Optuna
 chooses shapes, forescale the learning rate and batch of each; four runs of one shape come first and calibrate the laws for
-all. It prints a table and writes front.png and front.json to --out. Stopped, it goes on where it was.
+all. Each loss is the mean of two seeds, which say how noisy it is. It prints a table and writes front.png and front.json to --out. Stopped, it goes on where it was.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Mapping
+from math import isfinite, log, sqrt
 from pathlib import Path
+from statistics import fmean, variance
 from typing import Any
 
 import torch
@@ -21,6 +23,8 @@ from optuna.distributions import FloatDistribution
 from optuna.samplers import TPESampler
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
+from optuna.study import Study
+from optuna.trial import TrialState
 
 import forescale as fs
 from forescale.errors import ForescaleError
@@ -63,19 +67,30 @@ class Trials:
         shape = shape_of(self.args.params, settings)
         return fs.Workload.from_shape(shape, tokens=self.args.tokens, seq_len=SEQ_LEN)
 
-    def config(self, settings: Mapping[str, Any]) -> TrainConfig:
+    def config(self, settings: Mapping[str, Any], seed: int) -> TrainConfig:
         """The plan's recipe at this learning rate and batch."""
         request = fs.Request(learning_rate=settings["learning_rate"], batch_tokens=settings["batch_tokens"])
         data = tuple(str(path) for path in self.args.data)
-        return plan_run(self.workload(settings), request, data=data, threads=self.args.threads).config
+        return plan_run(self.workload(settings), request, data=data, threads=self.args.threads, seed=seed).config
+
+    def losses(self, settings: Mapping[str, Any]) -> list[float]:
+        """Of every seed; trained, or found where it has been."""
+        jobs = [train_job(self.config(settings, seed)) for seed in range(self.args.seeds)]
+        outcomes = [run_job(job, self.args.out / "runs" / job.key) for job in jobs]
+        for outcome in outcomes:
+            if outcome.state not in ("done", "diverged"):
+                raise ForescaleError(f"the run is {outcome.state}: {outcome.problem}")
+        return [outcome.loss for outcome in outcomes]
 
     def make(self, settings: dict[str, Any]) -> tuple[float, float]:
-        """Train it, or find that it has been; and see how fast it decodes."""
-        job = train_job(self.config(settings))
-        outcome = run_job(job, self.args.out / "runs" / job.key)
-        if outcome.state not in ("done", "diverged"):
-            raise ForescaleError(f"the run is {outcome.state}: {outcome.problem}")
-        return outcome.loss, self.speed(settings)
+        """The mean loss of the seeds, and how fast the shape decodes."""
+        return fmean(self.losses(settings)), self.speed(settings)
+
+    def noise(self, study: Study) -> float | None:
+        """The sd of ln of a mean loss, by its seeds and pooled over the trials; None with one seed."""
+        each = [self.losses(trial.params) for trial in study.get_trials(states=[TrialState.COMPLETE])]
+        scatter = [variance(map(log, losses)) for losses in each if len(losses) > 1 and all(map(isfinite, losses))]
+        return sqrt(fmean(scatter) / self.args.seeds) if scatter else None
 
     def speed(self, settings: Mapping[str, Any]) -> float:
         """Tokens a second of one sequence; measured once a shape, so that its runs differ in their loss alone."""
@@ -103,7 +118,7 @@ def show(front: Front, trials: Trials) -> None:
         )
     loss, value = front.reference
     print(f"{len(front.points)} runs; area {front.hypervolume:.4g} up to {loss:.4g} and {value:.4g}")
-    print(f"noise of ln loss {front.noise:.2%} ({front.noise_source})")
+    print(f"noise {front.noise:.2%} of loss ({front.noise_source})")
 
 
 def main() -> None:
@@ -111,10 +126,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, nargs="*", default=[])
     parser.add_argument("--params", type=lambda text: parse_quantity(text, "params"), default=1e5)
-    parser.add_argument("--tokens", type=lambda text: parse_quantity(text, "tokens"), default=2.5e5)
-    parser.add_argument("--trials", type=int, default=20)
+    parser.add_argument("--tokens", type=lambda text: parse_quantity(text, "tokens"), default=1e5)
+    parser.add_argument("--trials", type=int, default=16)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seeds", type=int, default=2, help="runs of each setting")
     parser.add_argument("--out", type=Path, default=Path("pareto"))
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
@@ -122,11 +137,11 @@ def main() -> None:
 
     trials = Trials(args)
     storage = JournalStorage(JournalFileBackend(str(args.out / "study.log")))
-    sampler = ParetoSampler(trials.workload, TPESampler(seed=args.seed), seed=args.seed)
+    sampler = ParetoSampler(trials.workload, TPESampler(seed=0))
     study = open_study(DECODING_SPEED, sampler, storage=storage)
     explore(study, trials.make, SPACE, trials=args.trials, first=[FIRST] * 4, say=print)
 
-    front = front_of(study, DECODING_SPEED)
+    front = front_of(study, DECODING_SPEED, noise=trials.noise(study))
     show(front, trials)
     save(pareto_chart(front, describe=trials.described), args.out / "front.png")
     (args.out / "front.json").write_text(json.dumps(front.to_json(), indent=2) + "\n", encoding="utf-8")

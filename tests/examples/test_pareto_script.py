@@ -40,6 +40,9 @@ def test_it_searches_draws_and_goes_on(
     assert printed.count("trial 1:") == 1
     found = json.loads((out / "front.json").read_text())
     assert [point["settings"]["depth"] for point in found["points"]] == [3, 3]  # a sweep of the first shape
+    assert found["noise"]["source"] == "given"
+    assert 0 < found["noise"]["log_loss_sd"] < 0.2
+    assert len(list((out / "runs").iterdir())) == 4  # two seeds of each
     assert (out / "front.png").read_bytes().startswith(b"\x89PNG")
 
 
