@@ -7,7 +7,8 @@ default options and logarithmic distributions on the same box, and go through th
 sampler is the slow one: it is capped lower, and counted on Step Law's cells alone.
 
 Counts are kept in a file (FORESCALE_SEARCH_CACHE, default in the temporary folder), so that the benchmark resumes; name
-samplers to count them again: `python benchmarks/bench_search.py ours "ours, published"`.
+samplers to count them again: `python benchmarks/bench_search.py ours "ours, published"`; `--so-far` counts nothing more. How
+many searches a number is of stands beside it (`counts`).
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ CACHE = Path(os.environ.get("FORESCALE_SEARCH_CACHE", Path(tempfile.gettempdir()
 LEVELS = (0.0025, 0.001)
 AXES = ("learning_rate", "batch_tokens")
 SEEDS = 20
+SO_FAR = "--so-far"
 FEWER = {"gp + prior": 5}  # seeds
 CAPS = {"gp": 40, "gp + prior": 40}  # a fit of a Gaussian process a run takes its time
 CAP = 100
@@ -53,12 +55,12 @@ def main() -> None:
     """Count what is not counted yet, then write the summary."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     warnings.simplefilter("ignore")  # experimental samplers
-    again = set(sys.argv[1:])
+    again = set(sys.argv[1:]) - {SO_FAR}
     known = {key: counts for key, counts in kept() if key[1] not in again}
     CACHE.write_text("".join(line(*item) for item in known.items()), encoding="utf-8")
     every = list(worlds())
     for key, world in wanted(every):
-        if key not in known:
+        if key not in known and SO_FAR not in sys.argv:
             known[key] = count(world, key[1], key[2])
             with CACHE.open("a", encoding="utf-8") as file:
                 file.write(line(key, known[key]))
@@ -149,6 +151,7 @@ def summary(every: Sequence[World], known: dict[Key, Counts]) -> dict[str, Any]:
     kinds: dict[str, list[World]] = {}
     for world in every:
         kinds.setdefault(world.kind, []).append(world)
+    step_law = [*kinds["dense"], *kinds["moe"]]
     return {
         "levels_percent": [100 * level for level in LEVELS],
         "seeds": {"default": SEEDS, **FEWER},
@@ -156,7 +159,10 @@ def summary(every: Sequence[World], known: dict[Key, Counts]) -> dict[str, Any]:
         "reached_after": AFTER,
         "cells": {w.name: {"noise_percent": round(100 * w.noise, 3), **by_sampler([w], known)} for w in every},
         "pooled": {kind: by_sampler(group, known) for kind, group in kinds.items()},
-        "step_law": by_sampler([*kinds["dense"], *kinds["moe"]], known),
+        "step_law": {
+            name: found | {"reached": reached(counts_of(step_law, known, name, "lowest"))}
+            for name, found in by_sampler(step_law, known).items()
+        },
         "goals": {kind: goals(group, known) for kind, group in kinds.items()},
     }
 
@@ -169,13 +175,17 @@ def by_sampler(group: Sequence[World], known: dict[Key, Counts]) -> dict[str, An
 
 
 def describe(counts: Array) -> dict[str, Any]:
-    """Median and 90th percentile at each level, and the share of searches that have reached it after so many runs."""
+    """Median and 90th percentile at each level."""
     return {
         "median": np.median(counts, axis=0).tolist(),
         "p90": np.percentile(counts, 90, axis=0).round(1).tolist(),
         "counts": len(counts),
-        "reached": [[round(float((c <= n).mean()), 3) for n in AFTER] for c in counts.T],
     }
+
+
+def reached(counts: Array) -> list[list[float]]:
+    """The share of searches that have come to each level after `AFTER` runs."""
+    return [[round(float((c <= n).mean()), 3) for n in AFTER] for c in counts.T] if len(counts) else []
 
 
 def counts_of(group: Sequence[World], known: dict[Key, Counts], name: str, which: str) -> Array:

@@ -4,8 +4,9 @@
     python loss_against_decoding.py --data TEXT --params 1M --tokens 20M --trials 40 --out big
 
 All shapes have the same number of non-vocabulary parameters: the width follows from depth and FFN ratio. Optuna
-chooses shapes, forescale the learning rate and batch of each; four runs of one shape come first and calibrate the laws for
-all. Each loss is the mean of two seeds, which say how noisy it is. It prints a table and writes front.png and front.json to --out. Stopped, it goes on where it was.
+chooses shapes, forescale the learning rate and batch of each; four settings of one shape come first and calibrate the laws
+for all. A loss is the mean of two seeds, which say how noisy it is. It prints a table and writes front.png and front.json
+to --out. Stopped, it goes on where it was.
 """
 
 from __future__ import annotations
@@ -125,8 +126,8 @@ def main() -> None:
     """Search, print and draw."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, nargs="*", default=[])
-    parser.add_argument("--params", type=lambda text: parse_quantity(text, "params"), default=1e5)
-    parser.add_argument("--tokens", type=lambda text: parse_quantity(text, "tokens"), default=1e5)
+    parser.add_argument("--params", type=lambda text: parse_quantity(text, "params"), default=5e4)
+    parser.add_argument("--tokens", type=lambda text: parse_quantity(text, "tokens"), default=3e5)
     parser.add_argument("--trials", type=int, default=16)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seeds", type=int, default=2, help="runs of each setting")
