@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tuning_world import InstantEngine, World, target_of
+from tuning_world import SEQ_LEN, InstantEngine, World, target_of
 
 from forescale.errors import ForescaleError
 from forescale.sweep import Job, Outcome
@@ -207,3 +207,10 @@ def test_json_is_plain(one: tuple[Any, Tuned, Any, Path]) -> None:
     assert document["schema_version"] == 1
     assert document["recipe"]["learning_rate"]["value"] == one[1].run.recipe.learning_rate.value
     assert document["verified"]["gap_percent"] == pytest.approx(100 * one[1].verified.gap)  # type: ignore[union-attr]
+
+
+def test_runs_around_the_target_hold_at_least_one_sequence(tmp_path: Path) -> None:
+    """Where the landscape falls towards batches below one sequence: no run can have them."""
+    tuned, _ = tuned_in(tmp_path, World(batch=40.0), target_of(), verify_runs=6)
+    assert tuned.verified is not None
+    assert min(each.batch_tokens for each in tuned.verified.others) == SEQ_LEN

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from forescale.errors import ForescaleError
 from forescale.sweep._job import MEASURED, Job
+from forescale.sweep.tune._target import LEAST_STEPS
 from forescale.sweep.tune._tuned import Try, Tuned, Verified
 
 if TYPE_CHECKING:
@@ -58,7 +59,9 @@ def verify(tuned: Tuned, trained: Entry, count: int, at_once: int, make: Make) -
 def _told(tuned: Tuned, tries: Sequence[Try]) -> Search:
     from forescale.sweep.search import Search
 
-    search = Search(tuned.target.workload, tuned.calibration)
+    workload = tuned.target.workload
+    batches = (workload.seq_len, max(workload.seq_len, workload.tokens / LEAST_STEPS))
+    search = Search(workload, tuned.calibration, box={"batch_tokens": batches})
     for each in tries:
         search.tell((each.learning_rate, each.batch_tokens), each.loss)
     return search
