@@ -223,3 +223,12 @@ def test_how_many_runs_the_search_needs() -> None:
     )
     assert f"CMA-ES samplers {best[0]:g} and {best[1]:g} " in text
     assert all(3 * a <= b for a, b in zip(ours, best, strict=True))
+
+
+def test_many_members_at_once() -> None:
+    page = (ROOT / "docs" / "concepts" / "population.md").read_text(encoding="utf-8")
+    for shape in results("population")["results"].values():
+        one = shape["one_core"]["times_as_fast"]
+        assert f"| {shape['members_together']} | {shape['times_as_fast']:.2f} | {one:.2f} |" in page
+        assert shape["times_as_fast"] >= shape.get("target", 0)
+        assert shape["others_share_in_quiet_rounds"] <= 0.025
