@@ -150,13 +150,13 @@ def _verified(found: Verified) -> Iterator[str]:
         )
 
 
-def write_files(found: Tuned, folder: Path) -> Iterator[Path]:
-    """The page, the calibrated law and the proxies' table; each path once it is written."""
+def write_files(found: Tuned, folder: Path, command: str) -> Iterator[Path]:
+    """The page, which names the command line, the calibrated law and the proxies' table; each path once it is written."""
     from forescale.cli._outputs import write
     from forescale.laws import law_toml
     from forescale.report import tune_report
 
-    made = {PAGE: tune_report(found), LAW: law_toml(found.calibration.law)}
+    made = {PAGE: tune_report(found, command=command), LAW: law_toml(found.calibration.law)}
     for name, text in made.items():
         write(folder / name, text.encode())
         yield folder / name

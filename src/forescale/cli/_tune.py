@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import json as json_module
+import shlex
 import sys
 from collections.abc import Mapping
 from contextlib import closing
@@ -116,6 +118,7 @@ def tune(
         cpu, cuda or auto.
     """
     options = dict(locals())
+    command = _command(options)
     from forescale.cli import _read_tune as reading
     from forescale.cli._engines import make_engine
     from forescale.cli._threads import use_one_thread
@@ -138,7 +141,17 @@ def tune(
                 say=None if json else _say,
                 **reading.read_rounds(options),
             )
-            _finish(found, folder, json=json)
+            _finish(found, folder, command, json=json)
+
+
+def _command(options: Mapping[str, Any]) -> str:
+    """The command line of these options; what is left at its default is left out."""
+    words = ["forescale", "tune"]
+    for name, parameter in inspect.signature(tune).parameters.items():
+        if (value := options[name]) != parameter.default:
+            values: list[Any] = [] if value is True else value if isinstance(value, list) else [value]
+            words += [f"--{name.replace('_', '-')}", *map(str, values)]
+    return shlex.join(words)
 
 
 def _say(text: str) -> None:
@@ -155,7 +168,7 @@ def _print_before(before: Before, folder: Path, *, json: bool, dry_run: bool) ->
         print(json_module.dumps(before.to_json(), indent=2, allow_nan=False))
 
 
-def _finish(found: Tuned, folder: Path, *, json: bool) -> None:
+def _finish(found: Tuned, folder: Path, command: str, *, json: bool) -> None:
     """Print the end, and write the page, the law and the runs."""
     from forescale.cli import _render_tune as render
 
@@ -163,5 +176,5 @@ def _finish(found: Tuned, folder: Path, *, json: bool) -> None:
         print(json_module.dumps(found.to_json(), indent=2, allow_nan=False))
     else:
         render.print_tuned(found)
-    for path in render.write_files(found, folder):
+    for path in render.write_files(found, folder, command):
         print(f"forescale: wrote {path}", file=sys.stderr)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import html
 import json
+import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +43,20 @@ def test_a_whole_tuning(engine: InstantEngine, tmp_path: Path, capsys: pytest.Ca
     assert "<script" not in page
     assert law(str(tmp_path / "t" / "law.toml")).predicts.keys() == {"learning_rate", "batch_tokens"}
     assert read_runs(tmp_path / "t" / "runs.csv").frame.height <= len(engine.made)
+
+
+def test_the_command_on_the_page_goes_on_from_there(engine: InstantEngine, tmp_path: Path) -> None:
+    call(*TARGET, "--out", str(tmp_path / "a tuning"), "--data", "a b.txt", "c.txt", "--verify", "2", "--json")
+    page = (tmp_path / "a tuning" / "report.html").read_text()
+    found = re.search('aria-label="The command of this page">(.*?)</pre>', page, re.DOTALL)
+    assert found is not None
+    program, command, *arguments = shlex.split(html.unescape(found[1]))
+    assert (program, command) == ("forescale", "tune")
+    assert {*TARGET, "a b.txt", "c.txt", "--json"} <= set(arguments)
+    assert "--engine" not in arguments
+    made = len(engine.made)
+    assert call(*arguments) == 0
+    assert len(engine.made) == made
 
 
 def test_json_alone_on_standard_output(
