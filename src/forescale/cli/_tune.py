@@ -149,7 +149,7 @@ def _command(options: Mapping[str, Any]) -> str:
     words = ["forescale", "tune"]
     for name, parameter in inspect.signature(tune).parameters.items():
         if (value := options[name]) != parameter.default:
-            values: list[Any] = [] if value is True else value if isinstance(value, list) else [value]
+            values = () if value is True else value if name == "data" else (value,)
             words += [f"--{name.replace('_', '-')}", *map(str, values)]
     return shlex.join(words)
 
