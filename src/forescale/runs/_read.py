@@ -38,7 +38,8 @@ def read_runs(
     """Read runs from a table (.csv, .tsv, either with .gz; .parquet; .jsonl; .json), a data frame or a tool's store.
 
     Stores: a W&B export or run folders, an MLflow store, TensorBoard event files, an Optuna study (`file::study` where
-    there are several), a Ray Tune experiment, Hugging Face's `trainer_state.json`; what each is read as: Concepts, Runs.
+    there are several), a Ray Tune experiment, Hugging Face's `trainer_state.json`, a sweep's store (`sweep.db`); what each
+    is read as: Concepts, Runs.
     `columns` maps our names to the source's where the aliases do not find them; `seq_len` (tokens) turns a batch in
     sequences into tokens; `needs` are the columns that must be there; `constants` gives by our name what is alike in
     every run and not recorded, as a number or text such as `2.6B`. Rows without a loss are dropped and counted, and so

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from forescale.errors import ForescaleError
-from forescale.runs._readers import _forescale, _mlflow, _optuna, _ray, _tensorboard, _trainer_state, _wandb
+from forescale.runs._readers import _forescale, _mlflow, _optuna, _ray, _sweep, _tensorboard, _trainer_state, _wandb
 from forescale.runs._readers._files import as_dict, files_below, read_json, read_json_lines
 from forescale.runs._readers._source import Source
 from forescale.runs._readers._sqlite import is_sqlite, read_only, tables
@@ -81,10 +81,13 @@ def _database(path: Path, part: str | None) -> Source:
         return _optuna.read_database(path, part)
     if has.keys() >= _mlflow.TABLES:
         return _mlflow.read_database(path, part)
+    if has.keys() >= _sweep.TABLES:
+        _refuse_part(path, part)
+        return _sweep.read_database(path)
     listed = ", ".join(sorted(has)[:12]) or "none"
     raise ForescaleError(
-        f"{path} is an SQLite database of neither Optuna (studies, trials) nor MLflow (experiments, runs); its tables: "
-        f"{listed}."
+        f"{path} is an SQLite database of neither Optuna (studies, trials) nor MLflow (experiments, runs) nor a sweep's "
+        f"store (forescale_runs); its tables: {listed}."
     )
 
 
