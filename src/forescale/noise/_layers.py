@@ -1,0 +1,171 @@
+"""The modules that a meter follows: which they are, and the records that have come from each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor, nn
+
+from forescale.errors import ForescaleError
+from forescale.noise._rules import rules_of
+from forescale.noise._site import Site
+
+if TYPE_CHECKING:
+    from forescale.noise._meter import Meter
+
+Arrived = Callable[[], None]
+
+
+class Layer:
+    """A module's own parameters, or a tied pair's, with their sites; one without sites is sampled by backward passes."""
+
+    def __init__(self, name: str, parameters: Sequence[nn.Parameter], sites: Sequence[Site]) -> None:
+        self.name, self.sites = name, tuple(sites)
+        self.parameters = [p for p in parameters if p.requires_grad]
+        self.kind = sites[0].kind if sites else "sampled"
+        self.active = True
+        self.slots = [slot for site in sites for slot in site.slots]
+        self.records: list[list[Tensor]] = [[] for _ in self.slots or self.parameters]
+        self.counts: list[Tensor] = []
+        self._handles: list[Any] = []
+
+    @property
+    def sampled(self) -> bool:
+        """Whether only whole backward passes are measured."""
+        return not self.sites
+
+    def follow(self, arrived: Arrived) -> None:
+        """Replace the methods and collect what comes back."""
+        for site in self.sites:
+            site.replace()
+            if site.counts is not None:
+                self._collect(site.counts, self.counts, arrived)
+        for slot, records in zip(self.slots, self.records, strict=False):
+            self._collect(slot, records, arrived)
+        if self.sampled:
+            for parameter, records in zip(self.parameters, self.records, strict=True):
+                self._sample(parameter, records, arrived)
+
+    def _collect(self, slot: Any, records: list[Tensor], arrived: Arrived) -> None:
+        def take(slot: Any) -> None:
+            records.append(slot.grad)
+            slot.grad = None
+            arrived()
+
+        self._handles.append(slot.register_post_accumulate_grad_hook(take))
+
+    def _sample(self, parameter: Any, records: list[Tensor], arrived: Arrived) -> None:
+        def take(grad: Tensor) -> None:
+            records.append(grad.detach().double().square().sum())
+            arrived()
+
+        self._handles.append(parameter.register_hook(take))
+
+    def activate(self, active: bool) -> None:
+        """Measure in the next step, or leave the modules to themselves."""
+        self.active = active
+        for site in self.sites:
+            site.active = active
+
+    def keep_last(self) -> None:
+        """Drop all but the last backward pass."""
+        for records in (*self.records, self.counts):
+            del records[:-1]
+
+    def forget(self) -> None:
+        """Drop every record."""
+        for records in (*self.records, self.counts):
+            records.clear()
+
+    def restore(self) -> None:
+        """Undo `follow`."""
+        for handle in self._handles:
+            handle.remove()
+        for site in self.sites:
+            site.restore()
+
+
+def find_layers(meter: Meter, model: nn.Module, wanted: str | Iterable[str], unknown: str) -> list[Layer]:
+    """The layers to follow. Raises `ForescaleError` where one cannot be followed, or none is there."""
+    chosen = _chooser(wanted)
+    sites: list[Site] = []
+    strange: dict[str, nn.Module] = {}
+    for name, module in model.named_modules():
+        if not any(p.requires_grad for p in module.parameters(recurse=False)) or not chosen(name):
+            continue
+        rules = rules_of(module)
+        if rules is None:
+            strange[name] = module
+            continue
+        made = [Site(meter, name, module, method, rule) for method, rule in rules.items()]
+        sites += [site for site in made if wanted != "norm" or site.kind == "norm"]
+    if strange and wanted != "norm" and unknown == "error":
+        raise ForescaleError(
+            "a noise meter cannot follow the parameters of "
+            + ", ".join(f"{name or 'the model'} ({type(module).__name__})" for name, module in strange.items())
+            + ': leave them out by `layers` or unknown="skip", or have them measured a backward pass at a time by '
+            'unknown="sampled".'
+        )
+    layers = _joined(sites)
+    if unknown == "sampled" and wanted != "norm":
+        layers += [Layer(name, list(module.parameters(recurse=False)), ()) for name, module in strange.items()]
+    if not layers:
+        raise ForescaleError(f"a noise meter found no trainable layers to follow; layers is {wanted!r}: name others.")
+    _count_at_the_head(model, layers)
+    return layers
+
+
+def _chooser(wanted: str | Iterable[str]) -> Callable[[str], bool]:
+    if wanted in ("all", "norm"):
+        return lambda _: True
+    if isinstance(wanted, str):
+        raise ForescaleError(f'layers must be "all", "norm" or names of modules; got {wanted!r}: give a list of names.')
+    patterns = list(wanted)
+    return lambda name: any(fnmatchcase(name, pattern) for pattern in patterns)
+
+
+def _joined(sites: Sequence[Site]) -> list[Layer]:
+    """Sites of one module, and tied pairs, make one layer."""
+    by_parameter: dict[int, list[Site]] = {}
+    for site in sites:
+        for parameter in site.module.parameters(recurse=False):
+            by_parameter.setdefault(id(parameter), []).append(site)
+    groups: list[list[Site]] = []
+    for site in sites:
+        if any(site in group for group in groups):
+            continue
+        group = list({id(s): s for p in site.module.parameters(recurse=False) for s in by_parameter[id(p)]}.values())
+        _tie(group)
+        groups.append(group)
+    return [_layer(group) for group in groups]
+
+
+def _tie(group: Sequence[Site]) -> None:
+    """Let a tied embedding and head know of each other; the squared norm of their sum has a cross term."""
+    if len(group) == 1:
+        return
+    tables = [site for site in group if site.rule == "embedding"]
+    heads = [site for site in group if site.rule == "linear" and not site.transposed]
+    if len(group) > 2 or len(tables) != 1 or len(heads) != 1:
+        raise ForescaleError(
+            f"parameters are shared between {', '.join(site.name for site in group)}; a noise meter knows the cross term of "
+            "an embedding and a head alone: leave them out by `layers`."
+        )
+    tables[0].head, heads[0].table = heads[0], tables[0]
+
+
+def _layer(group: Sequence[Site]) -> Layer:
+    parameters = {id(p): p for site in group for p in site.module.parameters(recurse=False)}
+    return Layer(" + ".join(dict.fromkeys(site.name for site in group)), list(parameters.values()), group)
+
+
+def _count_at_the_head(model: nn.Module, layers: Sequence[Layer]) -> None:
+    """The last linear layer sees which positions have a loss."""
+    ask: Any = getattr(model, "get_output_embeddings", lambda: None)
+    head = ask()
+    linear = [site for layer in layers for site in layer.sites if site.rule == "linear"]
+    own = [site for site in linear if site.module is head or (head is None and site.table is not None)] or linear[-1:]
+    for site in own[:1]:
+        site.count_positions()

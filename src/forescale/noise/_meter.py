@@ -1,0 +1,267 @@
+"""A meter of the gradient noise scale: exact squared gradient norms of every example, from one ordinary backward pass."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from forescale.errors import ForescaleError
+from forescale.noise._estimate import Averages, NoiseScale, Ratio, components, noise_scale, ratio
+from forescale.noise._gradients import Processes, squared_norms
+from forescale.noise._layers import Layer, find_layers
+from forescale.noise._mixing import check_loss, refuse_mixing, tensors_of
+from forescale.noise._shares import Shares, gather
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Array = NDArray[np.floating[Any]]
+
+engine: Any = torch.autograd.Variable._execution_engine  # pyright: ignore
+
+
+class Meter:
+    """Follows a model's backward passes; three lines of a training script.
+
+    `layers` is `all`, `norm` (the norm layers, at next to no cost) or names of modules (`*` stands for any text). With `norm` and
+    `exact_every`, every so many steps are exact, and `noise_scale` is the norm layers' times the ratio that those steps show.
+    `mean_over` says what the loss is a mean over: all `tokens` of a step that have a loss, or `examples`, each of which counts the
+    same. `unknown` modules are an `error`, left out (`skip`), or `sampled`: measured a backward pass at a time. `beta` is of the
+    moving averages. `group` holds the processes that share a batch (`world`: all there are; None: this one alone). `scaler` is a
+    GradScaler whose scale the norms are freed of.
+
+    Adds nothing to the model's state_dict and renames no parameter; `close()` leaves the model as it was. Raises
+    `ForescaleError` for modules that it cannot follow and for losses that mix examples.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        layers: Literal["all", "norm"] | Iterable[str] = "all",
+        *,
+        exact_every: int | None = None,
+        mean_over: Literal["tokens", "examples"] = "tokens",
+        unknown: Literal["error", "skip", "sampled"] = "error",
+        beta: float = 0.95,
+        group: Any = "world",
+        scaler: Any = None,
+    ) -> None:
+        if exact_every is not None and (layers != "norm" or exact_every < 1):
+            raise ForescaleError(
+                f'exact_every goes with layers="norm" and is 1 or more; got {exact_every} and {layers!r}: leave it out.'
+            )
+        if mean_over not in ("tokens", "examples"):
+            raise ForescaleError(f"mean_over must be tokens or examples; got {mean_over!r}.")
+        self._averages = Averages(beta)
+        refuse_mixing(model)
+        self.examples: int | None = None  # of the forward pass that runs
+        self.length: int | None = None
+        wanted = "all" if exact_every is not None else layers
+        self._layers = find_layers(self, model, wanted, unknown)
+        self._partial, self._every = layers == "norm", exact_every
+        self._mean_over, self._scaler, self._group = mean_over, scaler, group
+        self._exact = True
+        self._big: tuple[Tensor, Tensor] | None = None
+        parameters = [p for layer in self._layers for p in layer.parameters]
+        self._smallest = min(parameters, key=lambda p: p.numel())
+        self._last: Any = None  # its gradient after the last backward pass
+        self._outputs: list[Any] | None = []  # what the model's outputs came from, until a loss was checked
+        self._tokens = 1.0
+        self._queued = False
+        self._hooks = [
+            model.register_forward_pre_hook(self._enter, with_kwargs=True), model.register_forward_hook(self._leave)
+        ]  # fmt: skip
+        for layer in self._layers:
+            layer.follow(self._arrived)
+
+    # Forward and backward passes
+
+    def _enter(self, _: nn.Module, arguments: tuple[Any, ...], named: Mapping[str, Any]) -> None:
+        """Note the batch's size from the first tensor that the model is called with."""
+        for value in (*arguments, *named.values()):
+            if isinstance(value, Tensor) and value.dim() > 0:
+                self.examples = value.shape[0]
+                self.length = value.shape[1] if value.dim() > 1 else 1
+                return
+
+    def _leave(self, _: nn.Module, __: Any, output: Any) -> None:
+        if self._outputs is not None and torch.is_grad_enabled() and not torch.compiler.is_compiling():
+            self._outputs += [tensor.grad_fn for tensor in tensors_of(output)]
+
+    def _arrived(self) -> None:
+        """A record has come; when this backward pass has ended, its gradients are read, before anyone clips them."""
+        if not self._queued:
+            self._queued = True
+            engine.queue_callback(self._ending)
+            if self._outputs:
+                check_loss(self._outputs)
+                self._outputs = None
+
+    def _ending(self) -> None:
+        engine.queue_callback(self._ended)  # behind the wrappers' own callbacks, which finish the gradients
+
+    def _ended(self) -> None:
+        self._queued = False
+        grad = self._smallest.grad
+        if self._last is not None and grad is not self._last:
+            for layer in self._layers:
+                layer.keep_last()  # gradients were set to None in between: a new step
+        self._last = grad
+        device = self._layers[0].parameters[0].device
+        self._big = squared_norms([layer.parameters for layer in self._layers], device)
+
+    # What it says
+
+    def example_norms(self) -> Tensor:
+        """The squared gradient norm of each example's own loss, (examples,), over all followed layers.
+
+        Of this process's examples since the last `update()`, or since gradients were last set to None.
+        """
+        shares = self._shares()
+        weights = torch.where(shares.counts > 0, shares.weights, 1.0)
+        return shares.norms.sum(0) / weights.square() / self._scale() ** 2
+
+    def update(self, batch_size: int | None = None) -> None:
+        """Count one optimizer step: after its last backward pass, before or after clipping and the optimizer's own step.
+
+        `batch_size`, if given, must be the step's number of examples, over all processes.
+        """
+        shares = self._shares()
+        assert self._big is not None
+        row, examples, self._tokens = self._row(shares, *self._big)
+        if batch_size is not None and batch_size != examples:
+            raise ForescaleError(
+                f"the step's backward passes had {examples} examples; batch_size says {batch_size}: call update() once an "
+                "optimizer step, and count the examples of all processes."
+            )
+        self._averages.add(row)
+        self._forget()
+
+    def _row(self, shares: Shares, whole: Tensor, shards: Tensor) -> tuple[Array, int, float]:
+        """|G|² and tr(Σ) of each layer, (layers, 2), of the step on all processes; its examples, and tokens of one."""
+        import numpy as np
+
+        processes, layers = Processes(self._group), len(self._layers)
+        big = (whole + processes.total(shards)).cpu().numpy()
+        sums = processes.total(shares.sums()).cpu().numpy()
+        norms, sampled = sums[:layers], sums[layers : 2 * layers]
+        counts, squares, positions, examples, passes = (float(v) for v in sums[2 * layers :])
+        row = np.full((layers, 2), np.nan)
+        for i, layer in enumerate(self._layers):
+            if layer.active:
+                small, weights = (sampled[i], 1 / passes) if layer.sampled else (norms[i], squares / counts**2)
+                row[i] = components(big[i], small / processes.size**2, weights)
+        row[:, 1] *= examples  # V is tr(Σ) / B
+        return row / self._scale() ** 2, round(examples), (positions / examples) or float(self.length or 1)
+
+    @property
+    def noise_scale(self) -> NoiseScale:
+        """The noise scale of all followed parameters; in norm mode with exact steps, the total that they predict."""
+        if not self._partial:
+            return self._scale_of([True] * len(self._layers), "all followed layers")
+        found = self.norm_scale
+        if self._every is None:
+            return found
+        from dataclasses import replace
+
+        factor = self.norm_ratio
+        value = found.value * factor.value
+        spread = ((found.high / found.value - 1) ** 2 + (factor.high / factor.value - 1) ** 2) ** 0.5 + 1
+        return replace(found, value=value, low=value / spread, high=value * spread, of="all, from norm layers")
+
+    @property
+    def norm_scale(self) -> NoiseScale:
+        """The noise scale of the norm layers alone."""
+        return self._scale_of([layer.kind == "norm" for layer in self._layers], "norm layers")
+
+    @property
+    def norm_ratio(self) -> Ratio:
+        """Total over norm-layer noise scale, on the steps that measured every layer."""
+        norm = [layer.kind == "norm" for layer in self._layers]
+        rows, weights = self._averages.rows(exact=True)
+        if not len(rows) or not any(norm):
+            raise ForescaleError('a ratio needs exact steps and norm layers: give layers="norm" and exact_every.')
+        total, part = rows.sum(1), rows[:, norm].sum(1)
+        scale = (weights @ part[:, 0]) / (weights @ total[:, 0])  # a ratio of ratios, first order in both denominators
+        above = total[:, 1] * scale
+        value, low, high = ratio(above, part[:, 1], weights)
+        return Ratio(value=value, low=low, high=high)
+
+    def per_layer(self) -> dict[str, NoiseScale]:
+        """The noise scale of each followed module's own parameters."""
+        return {layer.name: self._scale_of([each is layer for each in self._layers], layer.name) for layer in self._layers}
+
+    def per_type(self) -> dict[str, NoiseScale]:
+        """The noise scale of all modules of a kind: linear, norm, embedding, experts."""
+        kinds = dict.fromkeys(layer.kind for layer in self._layers)
+        return {kind: self._scale_of([layer.kind == kind for layer in self._layers], kind) for kind in kinds}
+
+    def _scale_of(self, chosen: list[bool], of: str) -> NoiseScale:
+        import numpy as np
+
+        rows, weights = self._averages.rows()
+        rows = rows[:, chosen].sum(1)
+        measured = np.isfinite(rows).all(1)
+        if not measured.any():
+            raise ForescaleError(f"no step has measured {of}: there are none, or none was exact yet.")
+        weights = weights[measured] / weights[measured].sum()
+        return noise_scale(rows[measured], weights, self._tokens, of)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The averages, for a checkpoint."""
+        return {"layers": [layer.name for layer in self._layers], "averages": self._averages.state()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a `state_dict` of a meter on the same layers."""
+        if (names := [layer.name for layer in self._layers]) != list(state["layers"]):
+            raise ForescaleError(f"the state is of other layers: {state['layers']} instead of {names}.")
+        self._averages.load(dict(state["averages"]))
+        self._choose_exact()
+
+    # The rest
+
+    def _shares(self) -> Shares:
+        shares = gather(self._layers, self._mean_over)
+        assert self._big is not None
+        got = (self._big[0] + self._big[1]) > 0
+        for layer, big in zip(self._layers, got.tolist(), strict=True):
+            if big and layer.active and not any(layer.records):
+                raise ForescaleError(
+                    f"{layer.name} got a gradient that did not pass through its forward pass: its weight is used elsewhere; "
+                    "leave it out by `layers`."
+                )
+        return shares
+
+    def _scale(self) -> float:
+        return 1.0 if self._scaler is None else float(self._scaler.get_scale())
+
+    def _forget(self) -> None:
+        self._big, self._last = None, None
+        for layer in self._layers:
+            layer.forget()
+        self._choose_exact()
+
+    def _choose_exact(self) -> None:
+        if self._every is None:
+            return
+        exact = self._averages.steps % self._every == 0
+        for layer in self._layers:
+            layer.activate(exact or layer.kind == "norm")
+
+    def close(self) -> None:
+        """Leave the model as it was."""
+        for hook in self._hooks:
+            hook.remove()
+        for layer in self._layers:
+            layer.restore()
+
+    def __enter__(self) -> Meter:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()

@@ -1,0 +1,184 @@
+"""Which modules' parameters a meter can follow, and how: one function a kind, run instead of the module's own method.
+
+A module may say it itself, by an attribute `noise_rules` that maps its methods to kinds: {"forward": "linear"}.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from forescale.errors import ForescaleError
+from forescale.noise._experts import TrackedExperts, sizes_of
+from forescale.noise._linear import ELEMENT, TrackedLinear
+from forescale.noise._norms import TrackedLayerNorm, TrackedRMSNorm
+from forescale.noise._tables import PerExample, TrackedEmbedding
+
+if TYPE_CHECKING:
+    from forescale.noise._site import Site
+
+Rule = Callable[..., Any]
+
+
+def linear(site: Site, x: Tensor) -> Tensor:
+    """A linear layer; rows that are tokens of all examples one after another are put together by example."""
+    module: Any = site.module
+    weight = module.weight.T if site.transposed else module.weight
+    mask = getattr(module, "weight_mask", None)
+    x, weight, bias = _cast(x, weight, getattr(module, "bias", None))
+    shaped = x if x.dim() > 2 else _by_example(x, site)
+    link, ids = site.link()
+    element = ELEMENT.get(x.device.type, ELEMENT["cuda"])
+    y = TrackedLinear.apply(shaped, weight, bias, site.slot, site.counts, mask, link, ids, element)
+    return y if shaped is x else y.flatten(0, 1)
+
+
+def embedding(site: Site, ids: Tensor) -> Tensor:
+    """A table of vectors; positions, which are the same for all examples, are looked up once an example."""
+    module: Any = site.module
+    examples = site.meter.examples
+    if examples is not None and (ids.dim() == 1 or ids.shape[0] != examples) and ids.shape[:-1].numel() == 1:
+        ids = ids.expand(examples, ids.shape[-1])
+    padding = getattr(module, "padding_idx", None)
+    y, link = TrackedEmbedding.apply(ids, module.weight, site.slot, padding, site.head is not None)
+    site.made(link, ids)
+    return y
+
+
+def layer_norm(site: Site, x: Tensor) -> Tensor:
+    """LayerNorm, in the type that torch would use."""
+    module: Any = site.module
+    x = x.float() if x.is_cuda and torch.is_autocast_enabled("cuda") else x
+    return TrackedLayerNorm.apply(x, module.weight, getattr(module, "bias", None), site.eps, site.slot)
+
+
+def rms_norm(site: Site, x: Tensor) -> Tensor:
+    """RMSNorm in the weight's type."""
+    weight: Any = site.module.weight
+    eps = torch.finfo(x.dtype).eps if site.eps is None else site.eps
+    return TrackedRMSNorm.apply(x.to(weight.dtype), weight, eps, site.slot).to(x.dtype)
+
+
+def broadcast(site: Site, x: Tensor, *rest: Any, **named: Any) -> Any:
+    """A module that multiplies and adds its vectors elementwise: its own forward pass, with a vector an example."""
+    shape = (x.shape[0], *(1 for _ in range(x.dim() - 2)))
+    vectors = {
+        name: PerExample.apply(vector, site.slots[i], (*shape, vector.shape[0]))
+        for i, (name, vector) in enumerate(site.vectors.items())
+    }
+    return type(site.module).forward(Seen(site.module, vectors), x, *rest, **named)  # type: ignore[arg-type]
+
+
+def experts(site: Site, x: Tensor, which: str, counts: Tensor, tokens: Tensor) -> Tensor:
+    """A bank of experts: `x` is ordered by expert, and `tokens` says which token each row is of."""
+    module: Any = site.module
+    examples = site.needed_examples()
+    length = len(tokens.unique()) // examples if site.meter.length is None else site.meter.length
+    weight, bias = getattr(module, which), getattr(module, which + "_bias")
+    x, weight, bias = _cast(x, weight, bias)
+    sizes = sizes_of(counts, tokens // length, examples)
+    slot = site.slots[0 if which == "input" else 1]
+    return TrackedExperts.apply(x, weight, bias, getattr(module, which + "_mask"), sizes, slot)
+
+
+RULES: Mapping[str, Rule] = {
+    "linear": linear,
+    "embedding": embedding,
+    "layer_norm": layer_norm,
+    "rms_norm": rms_norm,
+    "broadcast": broadcast,
+    "experts": experts,
+}
+KINDS = {"layer_norm": "norm", "rms_norm": "norm", "broadcast": "norm"}  # of parameters, where they differ from the rule
+
+
+class Seen:
+    """A module as its own forward pass sees it, with some parameters replaced."""
+
+    def __init__(self, module: nn.Module, replaced: Mapping[str, Any]) -> None:
+        self._module, self._replaced = module, replaced
+
+    def __getattr__(self, name: str) -> Any:
+        if name in self._replaced:
+            return self._replaced[name]
+        return getattr(self._module, name)
+
+
+def _cast(x: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
+    """What autocast does to a linear layer."""
+    kind = x.device.type
+    if not torch.is_autocast_enabled(kind):
+        return x, weight, bias
+    dtype = torch.get_autocast_dtype(kind)
+    return x.to(dtype), weight.to(dtype), None if bias is None else bias.to(dtype)
+
+
+def _by_example(x: Tensor, site: Site) -> Tensor:
+    examples = site.meter.examples
+    if examples is None or len(x) == examples:
+        return x.unsqueeze(1)
+    if len(x) % examples:
+        raise ForescaleError(
+            f"a noise meter needs the batch dimension first; {site.name} got {len(x)} rows of {examples} examples: "
+            "leave the module out by `layers`, or pass it (examples, ..., features)."
+        )
+    return x.unflatten(0, (examples, -1))
+
+
+def rules_of(module: nn.Module) -> dict[str, str] | None:
+    """Methods of a module and their rules; {} where it has no parameters of its own, None where none is known."""
+    if stated := getattr(module, "noise_rules", None):
+        return dict(stated)
+    parameters = dict(module.named_parameters(recurse=False))
+    if not parameters:
+        return {}
+    forward = type(module).forward
+    for owner, rule in ((nn.Linear, "linear"), (nn.Embedding, "embedding"), (nn.LayerNorm, "layer_norm")):
+        if forward is owner.forward:
+            return {"forward": rule}
+    if forward is nn.RMSNorm.forward:
+        return {"forward": "rms_norm"}
+    if type(module).__name__ == "Conv1D" and type(module).__module__.startswith("transformers"):
+        return {"forward": "linear"}
+    return _probed(module, parameters)
+
+
+def _probed(module: nn.Module, parameters: Mapping[str, Tensor]) -> dict[str, str] | None:
+    """A norm of someone's own: try on random numbers what it does with its vectors."""
+    vectors = all(p.dim() == 1 for p in parameters.values()) and len({p.shape for p in parameters.values()}) == 1
+    if not vectors or any(True for _ in module.children()):
+        return None
+    size = next(iter(parameters.values())).shape[0]
+    x, given = _sample((2, 5, size)), {name: _sample((size,)) for name in parameters}
+    plain = _run(module, given, x)
+    if plain is None or plain.shape != x.shape:
+        return None
+    each = _run(module, {n: v.expand(2, 1, size) for n, v in given.items()}, x)
+    if each is not None and each.shape == x.shape and torch.allclose(plain, each, rtol=1e-5, atol=1e-5):
+        return {"forward": "broadcast"}
+    known = functional.layer_norm(x, (size,), given.get("weight"), given.get("bias"), eps_of(module))
+    return {"forward": "layer_norm"} if torch.allclose(plain, known, rtol=1e-4, atol=1e-4) else None
+
+
+def _sample(shape: tuple[int, ...]) -> Tensor:
+    generator = torch.Generator().manual_seed(math.prod(shape))
+    return torch.randn(shape, generator=generator)
+
+
+def _run(module: nn.Module, given: Mapping[str, Tensor], x: Tensor) -> Tensor | None:
+    try:
+        with torch.no_grad():
+            y = type(module).forward(Seen(module, given), x)  # type: ignore[arg-type]
+    except Exception:  # noqa: BLE001  # whatever a stranger's module raises, it is not one that is known
+        return None
+    return y.float() if isinstance(y, Tensor) else None
+
+
+def eps_of(module: nn.Module) -> Any:
+    """The epsilon that a norm states; 1e-5, torch's default, where it does not."""
+    return next((getattr(module, n) for n in ("eps", "variance_epsilon", "epsilon") if hasattr(module, n)), 1e-5)

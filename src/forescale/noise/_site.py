@@ -1,0 +1,105 @@
+"""A module whose methods a meter has replaced, and the records that come back from it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import MethodType
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from forescale.errors import ForescaleError
+from forescale.noise._records import make_slot
+from forescale.noise._rules import KINDS, RULES, eps_of
+
+if TYPE_CHECKING:
+    from forescale.noise._meter import Meter
+
+
+class Site:
+    """One method of a module, followed by one rule. `head` is the site that shares its parameter, of an embedding."""
+
+    def __init__(self, meter: Meter, name: str, module: nn.Module, method: str, rule: str) -> None:
+        self.meter, self.name, self.module, self.method, self.rule = meter, name, module, method, rule
+        self.kind = KINDS.get(rule, rule)
+        self.vectors = dict(module.named_parameters(recurse=False)) if rule == "broadcast" else {}
+        self.eps, self.transposed = eps_of(module), type(module).__name__ == "Conv1D"
+        self.head: Site | None = None
+        self.table: Site | None = None  # the embedding, of a head
+        self.active = True
+        count = len(self.vectors) if self.vectors else 2 if rule == "experts" else 1
+        first = next(module.parameters(recurse=False))
+        dtype = torch.float64 if first.dtype == torch.float64 else torch.float32
+        self.slots = [make_slot(first.device, dtype) for _ in range(count)]
+        self.counts: Tensor | None = None
+        self._held: tuple[Tensor, Tensor] | None = None
+        self._plain = getattr(module, method)
+
+    @property
+    def slot(self) -> Tensor:
+        """The slot of a site that has one."""
+        return self.slots[0]
+
+    def count_positions(self) -> Tensor:
+        """Let the site count, for each example, the positions that have a gradient; the slot that holds it."""
+        self.counts = make_slot(self.slot.device, self.slot.dtype)
+        return self.counts
+
+    def replace(self) -> None:
+        """Put the rule in the place of the method."""
+        self.module.__dict__[self.method] = Replacement(self)
+
+    def restore(self) -> None:
+        """Undo `replace`."""
+        if isinstance(self.module.__dict__.get(self.method), Replacement):
+            del self.module.__dict__[self.method]
+
+    def run(self, *arguments: Any, **named: Any) -> Any:
+        """The rule, where there will be a gradient; else the method itself."""
+        if self.active and torch.is_grad_enabled():
+            return RULES[self.rule](self, *arguments, **named)
+        return self._plain(*arguments, **named)
+
+    def made(self, link: Tensor, ids: Tensor) -> None:
+        """Keep an embedding's link for its head."""
+        self._held = (link, ids) if self.head is not None else None
+
+    def link(self) -> tuple[Tensor | None, Tensor | None]:
+        """The link that this site's embedding made in this forward pass, and its ids."""
+        if self.table is None:
+            return None, None
+        held, self.table._held = self.table._held, None
+        if held is None:
+            raise ForescaleError(f"{self.name} shares its weight with {self.table.name}, which must be called before it.")
+        return held
+
+    def needed_examples(self) -> int:
+        """The examples of the batch, where they cannot be read off the input."""
+        if self.meter.examples is None:
+            raise ForescaleError(
+                f"{self.name} sees tokens without their examples: call the model that the meter was given, with the "
+                "batch dimension first."
+            )
+        return self.meter.examples
+
+
+class Replacement:
+    """A site's rule as the module's method; a copy of the module gets its own method back."""
+
+    def __init__(self, site: Site) -> None:
+        self.site = site
+
+    def __call__(self, *arguments: Any, **named: Any) -> Any:
+        return self.site.run(*arguments, **named)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Callable[..., Any]:
+        module = memo.get(id(self.site.module), self.site.module)
+        return MethodType(getattr(type(module), self.site.method), module)
+
+    def __reduce__(self) -> Any:
+        return _method, (self.site.module, self.site.method)
+
+
+def _method(module: nn.Module, name: str) -> Callable[..., Any]:
+    return MethodType(getattr(type(module), name), module)
