@@ -36,8 +36,8 @@ def branch_design(
 ) -> tuple[BranchRun, ...]:
     """Branches of batch k B and learning rate f(k) x `learning_rate` from each checkpoint (tokens).
 
-    f is sqrt(k) for Adam, k for SGD (arXiv:2505.23971). `learning_rate` is the one in force at the checkpoints: branch where it is constant. Raises `ForescaleError` for another
-    optimizer or a number that is not above zero.
+    f is sqrt(k) for Adam, k for SGD (arXiv:2505.23971). `learning_rate` is the one in force at the checkpoints: branch where
+    it is constant. Raises `ForescaleError` for another optimizer or a number that is not above zero.
     """
     if optimizer not in EXPONENTS:
         raise ForescaleError(f"the optimizer of branches is {' or '.join(EXPONENTS)}; got {optimizer!r}.")

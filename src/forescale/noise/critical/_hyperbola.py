@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 COVERAGE = 0.8
 FEWEST = 3  # batches
-WORSE = 1.1  # tokens of the smallest batch over the fewest: from here on it is worse than a larger one, not noise
+WORSE = 1.2  # tokens of the smallest batch over the fewest: from here on it is worse than a larger one, not noise
 WIDE = 10.0  # high over low, from which on an interval tells only an order of magnitude
 
 

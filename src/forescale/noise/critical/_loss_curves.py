@@ -96,10 +96,9 @@ def points_at(curves: Sequence[LossCurve], loss: float) -> tuple[Point, ...]:
 
 def usual_targets(curves: Sequence[LossCurve]) -> tuple[float, ...]:
     """Three losses that as many batches as possible reach within their runs, from high to low."""
-    import numpy as np
-
     losses = [loss for curve in curves for loss in (curve.loss_at(min(curve.tokens)), curve.loss_at(max(curve.tokens)))]
-    tried = [float(loss) for loss in np.linspace(max(losses), min(losses), GRID)]
+    high, low = max(losses), min(losses)
+    tried = [high - (high - low) * i / (GRID - 1) for i in range(GRID)]
     counts = [len(points_at(curves, loss)) for loss in tried]
     if not counts or max(counts) < FEWEST:
         return ()
