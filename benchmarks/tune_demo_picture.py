@@ -51,8 +51,10 @@ def _ground(axes: Any, found: dict[str, Any]) -> None:
         axes.annotate(f"{gap:.1f}", (batch, rate), fontsize=SMALL - 1, ha="center", va="bottom", xytext=(0, 3),
                       textcoords="offset points")  # fmt: skip
     axes.scatter(batches, rates, s=6, color="#444444")
-    log_axis(axes.xaxis, humanize, widened(min(batches), max(batches), 1.4))
-    log_axis(axes.yaxis, "{:g}".format, widened(min(rates), max(rates), 1.4))
+    seen = [*found["grid"], *(at for method in found["methods"].values() for at in method["settings"])]
+    for axis, name, text in ((axes.xaxis, "batch_tokens", humanize), (axes.yaxis, "learning_rate", "{:g}".format)):
+        values = [at[name] for at in seen]
+        log_axis(axis, text, widened(min(values), max(values), 1.4))
     axes.set_xlabel("batch (tokens)", fontsize=SMALL + 1)
     axes.set_ylabel("peak learning rate", fontsize=SMALL + 1)
     axes.set_title("the target: loss above the grid's best, %", fontsize=SMALL + 1)

@@ -232,3 +232,18 @@ def test_many_members_at_once() -> None:
         assert f"| {shape['members_together']} | {shape['times_as_fast']:.2f} | {one:.2f} |" in page
         assert shape["times_as_fast"] >= shape.get("target", 0)
         assert shape["others_share_in_quiet_rounds"] <= 0.025
+
+
+def test_the_demonstration_says_what_missed() -> None:
+    page = (ROOT / "docs" / "concepts" / "tune.md").read_text(encoding="utf-8")
+    found = results("tune_demo")
+    mean = found["zero"]["mean"]
+    for name, method in found["methods"].items():
+        (row,) = (line for line in page.splitlines() if line.startswith(f"| {name} | "))
+        each = ", ".join(f"{100 * (loss / mean - 1):+.2f}" for loss in method["losses"])
+        assert row.endswith(f" | **{100 * method['gap']:.2f}** | {each} |")
+    gaps = {name: method["gap"] for name, method in found["methods"].items()}
+    assert sorted(gaps, key=gaps.__getitem__) == [
+        *("muP from the best proxy of 20%", "tune, proxies 20%", "DeepSeek", "Step Law, as published"),
+        "tune, proxies 5%",
+    ]
