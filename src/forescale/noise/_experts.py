@@ -13,9 +13,9 @@ from forescale.noise._records import record
 
 
 class TrackedExperts(torch.autograd.Function):
-    """`x` (rows, inputs), ordered by expert and then by example, times its expert's matrix of `weight` (experts, outputs, inputs).
+    """`x` (rows, inputs), ordered by expert and then by example, times its expert's matrix.
 
-    `sizes` counts the rows of each expert and example, (experts, examples).
+    `weight` is (experts, outputs, inputs); `sizes` counts the rows of each expert and example, (experts, examples).
     """
 
     @staticmethod

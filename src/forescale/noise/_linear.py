@@ -35,7 +35,7 @@ class TrackedLinear(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(  # noqa: PLR0913, PLR0917
+    def forward(
         ctx: Any,
         x: Tensor,
         weight: Tensor,

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from forescale.train._ffn import FFN, activate, activation_of
-from forescale.train._masks import Linear, add_mask, masked
+from forescale.train._masks import SUFFIX, Linear, add_mask, masked
 from forescale.train._norms import at_least_float32
 from forescale.train._options import Activation, ModelOptions
 from forescale.workload import Experts, Shape
@@ -67,6 +67,7 @@ class ExpertWeights(nn.Module):
     output_bias: nn.Parameter | None
     input_mask: Tensor | None
     output_mask: Tensor | None
+    noise_rules = {"linear": "experts"}  # noqa: RUF012
 
     def __init__(self, shape: Shape, experts: Experts, activation: Activation, masked: bool) -> None:
         super().__init__()
@@ -86,31 +87,25 @@ class ExpertWeights(nn.Module):
         order = chosen.flatten().argsort(stable=True)
         back = order.argsort()
         copies = x.unsqueeze(1).expand(-1, chosen.shape[1], -1).reshape(-1, x.shape[1])
-        inputs = permute(copies, order, back)
-        outputs = self._grouped(inputs, counts) if _can_group(x, self.output) else self._one_by_one(inputs, counts)
+        tokens = order // chosen.shape[1]
+        hidden = self.linear(permute(copies, order, back), "input", counts, tokens)
+        outputs = self.linear(activate(hidden, self.activation, self.gated), "output", counts, tokens)
         y = permute(outputs, back, order).view(*chosen.shape, -1)
         return (y * weights.unsqueeze(-1)).sum(1).to(x.dtype)
 
-    def _one_by_one(self, x: Tensor, counts: Tensor) -> Tensor:
-        sizes = cast("list[int]", counts.tolist())  # pyright: ignore[reportUnknownMemberType]
-        ups = self._each(masked(self.input, self.input_mask), self.input_bias)
-        downs = self._each(masked(self.output, self.output_mask), self.output_bias)
-        outputs = [
-            functional.linear(activate(functional.linear(part, *up), self.activation, self.gated), *down)
-            for part, up, down in zip(torch.split(x, sizes), ups, downs, strict=True)
-        ]
-        return torch.cat(outputs)
+    def linear(self, x: Tensor, which: str, counts: Tensor, tokens: Tensor) -> Tensor:  # noqa: ARG002
+        """Each row of `x` (rows, inputs), ordered by expert, times its expert's matrix.
 
-    def _each(self, weight: Tensor, bias: Tensor | None) -> list[tuple[Tensor, Tensor | None]]:
+        `tokens` (rows) says whose row it is, for who follows the gradients of examples.
+        """
+        weight, bias = masked(getattr(self, which), getattr(self, which + SUFFIX)), getattr(self, which + "_bias")
+        if _can_group(x, self.output):
+            return _grouped_linear(x, weight, bias, counts)
+        sizes = cast("list[int]", counts.tolist())  # pyright: ignore[reportUnknownMemberType]
         # unbind has one gradient for all experts, where indexing would fill a tensor of the whole size for each.
         biases = (None,) * len(weight) if bias is None else bias.unbind()
-        return list(zip(weight.unbind(), biases, strict=True))
-
-    def _grouped(self, x: Tensor, counts: Tensor) -> Tensor:
-        ends = counts.cumsum(0).int()
-        hidden = _grouped_linear(x, masked(self.input, self.input_mask), self.input_bias, counts, ends)
-        hidden = activate(hidden, self.activation, self.gated)
-        return _grouped_linear(hidden, masked(self.output, self.output_mask), self.output_bias, counts, ends)
+        parts = zip(torch.split(x, sizes), weight.unbind(), biases, strict=True)
+        return torch.cat([functional.linear(*each) for each in parts])
 
 
 def _can_group(x: Tensor, weight: Tensor) -> bool:
@@ -120,8 +115,9 @@ def _can_group(x: Tensor, weight: Tensor) -> bool:
     return x.is_cuda and dtype == torch.bfloat16 and aligned and hasattr(functional, "grouped_mm")
 
 
-def _grouped_linear(x: Tensor, weight: Tensor, bias: Tensor | None, counts: Tensor, ends: Tensor) -> Tensor:
-    """Row i of `x` times the matrix of its expert; `ends` is where each expert's rows end."""
+def _grouped_linear(x: Tensor, weight: Tensor, bias: Tensor | None, counts: Tensor) -> Tensor:
+    """Row i of `x` times the matrix of its expert, by one kernel."""
+    ends = counts.cumsum(0).int()
     dtype = torch.get_autocast_dtype("cuda") if torch.is_autocast_enabled("cuda") else x.dtype
     y: Tensor = cast("Any", functional).grouped_mm(x.to(dtype), weight.to(dtype).transpose(-2, -1), offs=ends)
     return y if bias is None else y + bias.repeat_interleave(counts, 0, output_size=len(x))

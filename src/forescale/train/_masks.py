@@ -17,6 +17,7 @@ class Linear(nn.Module):
 
     bias: nn.Parameter | None
     weight_mask: Tensor | None
+    noise_rules = {"forward": "linear"}  # noqa: RUF012  # how forescale.noise follows its gradient
 
     def __init__(self, inputs: int, outputs: int, *, bias: bool = False, masked: bool = False) -> None:
         super().__init__()

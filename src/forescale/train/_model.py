@@ -24,11 +24,12 @@ INITIAL_STD = 0.02  # GPT-2's; a parametrization draws the weights again
 
 
 class Embedding(nn.Module):
-    """A table of vectors: of the vocabulary, or of learned positions."""
+    """A table of vectors: of the vocabulary, or of learned positions; a `tied` one gives the logits too."""
 
-    def __init__(self, count: int, width: int) -> None:
+    def __init__(self, count: int, width: int, *, tied: bool = False) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.empty(count, width))
+        self.noise_rules = {"forward": "embedding"} | ({"logits": "linear"} if tied else {})
 
     def forward(self, tokens: Tensor) -> Tensor:
         """(...) whole numbers to (..., width)."""
@@ -36,7 +37,11 @@ class Embedding(nn.Module):
 
     def added_to(self, x: Tensor) -> Tensor:
         """`x` (batch, length, width) plus the first `length` vectors."""
-        return x + self.weight[: x.shape[1]]
+        return x + self(torch.arange(x.shape[1], device=x.device))
+
+    def logits(self, x: Tensor) -> Tensor:
+        """(..., width) to (..., count): the product with every vector."""
+        return functional.linear(x, self.weight)
 
 
 class Block(nn.Module):
@@ -75,7 +80,7 @@ class Decoder(nn.Module):
     def __init__(self, shape: Shape, options: ModelOptions, seq_len: int) -> None:
         super().__init__()
         self.shape, self.options, self.seq_len = shape, options, seq_len
-        self.embedding = Embedding(shape.vocab, shape.width)
+        self.embedding = Embedding(shape.vocab, shape.width, tied=shape.tied)
         self.positions = Embedding(shape.positions, shape.width) if shape.positions else None
         self.tables = Tables(shape, options, seq_len)
         self.blocks = nn.ModuleList(Block(shape, options, layer) for layer in range(shape.layers))
@@ -88,8 +93,7 @@ class Decoder(nn.Module):
         Logits are in float32, or in float64 if the model is.
         """
         x, balance = self.hidden(tokens)
-        weight = self.embedding.weight if self.head is None else self.head.weight
-        logits = at_least_float32(functional.linear(x, weight))
+        logits = at_least_float32(self.embedding.logits(x) if self.head is None else self.head(x))
         return logits if targets is None else self._losses(logits, targets, balance)
 
     def hidden(self, tokens: Tensor) -> tuple[Tensor, list[Tensor]]:

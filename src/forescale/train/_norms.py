@@ -25,6 +25,8 @@ def at_least_float32(x: Tensor) -> Tensor:
 class RMSNorm(nn.Module):
     """x / sqrt(mean(x²) + eps) * weight over the last dimension (Zhang & Sennrich 2019)."""
 
+    noise_rules = {"forward": "rms_norm"}  # noqa: RUF012
+
     def __init__(self, size: int, eps: float) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.ones(size))
