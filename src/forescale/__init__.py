@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from forescale import curves as curves
     from forescale import schedules as schedules
     from forescale import sweep as sweep
     from forescale.errors import ForescaleError as ForescaleError
@@ -66,7 +67,7 @@ _HOMES = {
 }
 
 # Modules that are used by their own name, as in `forescale.schedules.cosine()`; loaded as lazily.
-_MODULES = ("schedules", "sweep")
+_MODULES = ("curves", "schedules", "sweep")
 
 __all__ = [
     "Cluster",

@@ -1,0 +1,189 @@
+"""Curves -> law: which law and how tight its prior, from the curves' own left-out errors; then the fit and its spread."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import sqrt
+from statistics import fmean, stdev
+from typing import TYPE_CHECKING, Any
+
+from forescale.curves._curve import Curve
+from forescale.curves._families import FAMILIES, Family
+from forescale.curves._law import CurveLaw
+from forescale.curves._path import path_of
+from forescale.curves._solve import UNIT, Points, Solution, project, solve
+from forescale.errors import ForescaleError, UnknownNameError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Array = NDArray[np.float64]
+
+DEFAULT = "memory"
+TIGHT = (1.0, 4.0)  # of the priors: which, the left-out curves say
+SKIPPED = 1 / 6  # of the longest curve: its early steps are not fitted, nor are those before the peak
+AT_MOST = 0.5  # of a curve is skipped
+BEND = 1e-3  # of Huber's loss on relative residuals, or
+NOISES = 2.0  # standard deviations of a curve's own noise, if that is more
+GROUPS = 300  # of a curve's points: more are averaged
+DRAWS, NEAR = 200, 6.0  # fits around the best; those are near-equal whose objective is within so many UNIT² of it
+SURE = {
+    1: 6.31,
+    2: 2.92,
+    3: 2.35,
+    4: 2.13,
+    5: 2.02,
+    6: 1.94,
+    7: 1.89,
+    8: 1.86,
+    9: 1.83,
+}  # Student's t at 95 %, one-sided
+NORMAL = 1.65
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Tried:
+    tightness: float
+    errors: tuple[float, ...]  # mean relative error of each curve left out
+
+
+def fit_curve_law(curves: Sequence[Curve] | Curve, *, law: str = "auto") -> CurveLaw:
+    """The law of loss along a schedule that `curves` (of one model and data) show; `CurveLaw.predict` applies it.
+
+    `law` is one of memory, multi-power, momentum, functional, linear, or auto: memory, unless another one's errors on curves
+    left out in turn are lower by a paired t-test at 95 %. The tightness of the memory law's priors (which stand where others
+    stop a fit early) has the lower left-out error. One curve has none to leave out: then auto is memory with tight
+    priors. Steps before the peak and in the first sixth of the longest run are not fitted. Raises `ForescaleError` without
+    curves or where too few losses remain.
+    """
+    if law != "auto" and law not in FAMILIES:
+        raise UnknownNameError(f"a curve law is auto or one of {', '.join(FAMILIES)}; got {law!r}.")
+    checked = _checked(curves)
+    units = max(float(c.step[-1]) for c in checked), max(c.peak for c in checked)
+    points = [_points(curve, *units) for curve in checked]
+    bend = max(BEND, NOISES * max(_noise(each) for each in points))
+    names = list(FAMILIES) if law == "auto" else [law]
+    tried = {name: _leave_out(FAMILIES[name], points, bend) for name in names}
+    chosen, reason = _choose(tried) if law == "auto" else (law, "as asked")
+    solution = solve(FAMILIES[chosen], points, bend=bend, tightness=tried[chosen].tightness)
+    return CurveLaw(
+        name=chosen,
+        reason=reason,
+        solution=solution,
+        near=_near(FAMILIES[chosen], points, bend, solution),
+        left_out={name: each.errors for name, each in tried.items()},
+        tightness=tried[chosen].tightness,
+        time_unit=units[0],
+        rate_unit=units[1],
+        curves=tuple(checked),
+    )
+
+
+def _checked(curves: Sequence[Curve] | Curve) -> list[Curve]:
+    listed: list[Any] = [curves] if isinstance(curves, Curve) else list(curves)
+    if not listed or not all(isinstance(curve, Curve) for curve in listed):
+        raise ForescaleError(
+            "a curve law needs at least one Curve(step, loss, learning_rate); got none: read a run's log."
+        )
+    return listed
+
+
+def _points(curve: Curve, time_unit: float, rate_unit: float) -> Points:
+    """A curve's path, and the losses that are fitted: after the peak is first reached and after the early steps."""
+    import numpy as np
+
+    path = path_of(curve.step, curve.learning_rate, time_unit=time_unit, rate_unit=rate_unit)
+    first = float(curve.step[int(np.argmax(curve.learning_rate >= 0.99 * curve.peak))])
+    early = min(SKIPPED * time_unit, first + AT_MOST * (float(curve.step[-1]) - first))
+    measured = np.isfinite(curve.loss) & (curve.step >= max(early, first))
+    rows = np.searchsorted(path.time, curve.step[measured] / time_unit * (1 - 1e-12))
+    rows = np.minimum(rows, len(path.time) - 1)
+    sums = np.bincount(rows, curve.loss[measured], len(path.time))
+    counts = np.bincount(rows, minlength=len(path.time))
+    kept = np.flatnonzero(counts)
+    if len(kept) < 3:
+        raise ForescaleError(
+            f"a curve needs 3 losses after its peak to be fitted; got {len(kept)} of {curve.name or 'one'}."
+        )
+    return Points(path=path, rows=kept, loss=sums[kept] / counts[kept])
+
+
+def _noise(points: Points) -> float:
+    """A loss's relative noise: 1.4826 medians of the size of second differences, which have sqrt(6) of its deviation."""
+    import numpy as np
+
+    if len(points.loss) < 5:
+        return 0.0
+    return float(np.median(np.abs(np.diff(points.loss, 2) / points.loss[1:-1]))) * 1.4826 / sqrt(6)
+
+
+def _leave_out(family: Family, points: Sequence[Points], bend: float) -> _Tried:
+    """The left-out errors at the tightness that makes them lowest; a law without priors has one."""
+    choices = TIGHT if any(shape.spread for shape in family.shapes.values()) else TIGHT[:1]
+    if len(points) < 2:
+        return _Tried(tightness=choices[-1], errors=())
+    tried = [_Tried(tightness=each, errors=_errors(family, points, bend, each)) for each in choices]
+    return min(tried, key=lambda each: fmean(each.errors))
+
+
+def _errors(family: Family, points: Sequence[Points], bend: float, tightness: float) -> tuple[float, ...]:
+    import numpy as np
+
+    errors: list[float] = []
+    start: Mapping[str, float] | None = None
+    for place, left in enumerate(points):
+        rest = [*points[:place], *points[place + 1 :]]
+        found = solve(family, rest, bend=bend, tightness=tightness, start=start)
+        start = found.shapes
+        predicted = family.columns(left.path, found.shapes)[left.rows] @ found.amplitudes
+        errors.append(float(np.mean(np.abs(predicted / left.loss - 1))))
+    return tuple(errors)
+
+
+def _choose(tried: Mapping[str, _Tried]) -> tuple[str, str]:
+    """The default, or the best of those that beat it surely on the curves left out."""
+    ours = tried[DEFAULT].errors
+    if len(ours) < 2:
+        return DEFAULT, "the default: one curve leaves none to choose by"
+    sure = [name for name, each in tried.items() if name != DEFAULT and _surely_lower(each.errors, ours)]
+    if not sure:
+        return DEFAULT, "the default: no other law predicts the curves left out surely better"
+    best = min(sure, key=lambda name: fmean(tried[name].errors))
+    return best, f"it predicts the curves left out better: {fmean(tried[best].errors):.2%} against {fmean(ours):.2%}"
+
+
+def _surely_lower(errors: Sequence[float], others: Sequence[float]) -> bool:
+    gains = [b - a for a, b in zip(errors, others, strict=True)]
+    needed = SURE.get(len(gains) - 1, NORMAL)
+    return fmean(gains) > needed * stdev(gains) / sqrt(len(gains))
+
+
+def _near(family: Family, points: Sequence[Points], bend: float, best: Solution) -> tuple[Solution, ...]:
+    """Fits whose objective is nearly the best one's: draws of the shapes by its curvature, each with its own amplitudes."""
+    import numpy as np
+
+    names = list(family.shapes)
+    low = np.array([shape.low for shape in family.shapes.values()])
+    high = np.array([shape.high for shape in family.shapes.values()])
+    centre = np.array([best.shapes[name] for name in names])
+    floor = np.diag(UNIT**2 / (high - low) ** 2)
+    root = np.linalg.cholesky(np.linalg.inv(best.curvature + floor) * UNIT**2)
+    draws = centre + np.random.default_rng(0).standard_normal((DRAWS, len(names))) @ root.T
+    found: list[Solution] = []
+    base = _huber(project(family, points, best.shapes, bend)[1], bend)
+    for draw in draws[((draws >= low) & (draws <= high)).all(axis=1)]:
+        at = dict(zip(names, draw.tolist(), strict=True))
+        amplitudes, left = project(family, points, at, bend)
+        objective = _huber(left, bend)
+        if objective < base + NEAR * UNIT**2:
+            found.append(Solution(shapes=at, amplitudes=amplitudes, objective=objective, curvature=best.curvature))
+    return tuple(found)
+
+
+def _huber(left: Array, bend: float) -> float:
+    import numpy as np
+
+    size = np.abs(left)
+    return float(np.where(size < bend, size**2 / 2, bend * (size - bend / 2)).sum())
