@@ -38,6 +38,8 @@ def plan(
     schedule: str = "linear",
     final_lr_ratio: float | None = None,
     batch_rule: str = "landscape",
+    batch_schedule: str | None = None,
+    batch_schedule_lr: str | None = None,
     law: Texts = None,
     runs: OptionalFile = None,
     columns: str | None = None,
@@ -95,6 +97,11 @@ def plan(
         Final over peak learning rate (default 0).
     batch_rule
         How the learning rate follows a batch that is not the law's own: landscape, hold, square-root, linear.
+    batch_schedule
+        A batch that changes along the run, in sequences: '0:768 250B:1536' (tokens:sequences), linear:16:120,
+        double:1024:168B,503B, or a law (power-lines, zhang-refit, NAME:critical_batch_tokens) up to the plan's batch.
+    batch_schedule_lr
+        How the learning rate follows --batch-schedule: none or sqrt (default: sqrt for double, none for the others).
     law
         NAME or quantity=NAME, repeatable; a catalog name (see `forescale laws`) or a TOML file.
     runs
@@ -133,6 +140,8 @@ def plan(
         schedule=schedule,
         final_lr_ratio=final_lr_ratio,
         batch_rule=batch_rule,
+        batch_schedule=batch_schedule,
+        batch_schedule_lr=batch_schedule_lr,
         devices=devices,
         micro_batch=micro_batch,
     )

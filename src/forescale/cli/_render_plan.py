@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from forescale.fit.calibrate import Calibration
+    from forescale.noise.schedule import BatchSchedule
     from forescale.plan import Axis, Plan
     from forescale.plan.export import Export
     from forescale.recipe import Value
@@ -27,6 +28,7 @@ INTERVALS = (
     "interval: 80 % for a law: its fit and, for learning rate, batch and loss, its error on other labs' runs; for a "
     "convention the range of its sources; see --explain"
 )
+STAGES = 8  # of a batch schedule that are shown
 WHOLE = ("steps", "batch_sequences", "warmup_steps")
 
 
@@ -51,6 +53,9 @@ def print_plan(plan: Plan) -> None:
     console.print()
     _print_recipe(console, plan)
     console.print(Text(INTERVALS, style="dim"))
+    if plan.batch_schedule is not None:
+        console.print()
+        console.print(Text.assemble(("batch schedule ", "bold"), _batches(plan, plan.batch_schedule)))
     if plan.calibration is not None:
         console.print()
         console.print(Text.assemble(("runs ", "bold"), _calibrated(plan.calibration)))
@@ -63,6 +68,17 @@ def print_plan(plan: Plan) -> None:
     console.print()
     for warning in plan.warnings:
         console.print(Text.assemble(("! ", "yellow"), (f"{warning.code}: ", "bold"), warning.message))
+
+
+def _batches(plan: Plan, schedule: BatchSchedule) -> str:
+    """From how many tokens on which batch, and the steps that come of it."""
+    steps = schedule.steps(plan.run_tokens)
+    stages = [f"{stage.sequences:,} sequences from {humanize(stage.tokens)}" for stage in schedule.stages]
+    shown = stages if len(stages) <= STAGES else [*stages[: STAGES - 2], "...", stages[-1]]
+    return (
+        f"{', '.join(shown)} tokens on; {steps.count:,} optimizer steps, mean batch {humanize(steps.mean_batch)} tokens; "
+        f"learning rate rule: {schedule.lr_rule} ({'; '.join(schedule.reasons)})"
+    )
 
 
 def _calibrated(found: Calibration) -> str:
@@ -89,6 +105,8 @@ def print_explanation(plan: Plan) -> None:
         console.print(
             Text(f"   law    {value.law}{f' ({value.evidence})' if value.evidence else ''}" + _measured_text(value))
         )
+    if plan.batch_schedule is not None:
+        console.print(Text.assemble(("\nbatch schedule ", "bold"), _batches(plan, plan.batch_schedule)))
     console.print(Text("\nplateau", style="bold"), Text(f"[{plan.plateau.source}]"))
     _print_plateau(console, plan)
     for warning in plan.warnings:

@@ -25,6 +25,7 @@ def cautions(made: Plan, request: Request, laws: Mapping[str, Law], moved: float
         *_layout(made),
         *_off_optimum(made),
         *_data(made, laws["loss"]),
+        *_batches(made),
         *_ignored(made, request, laws, moved),
         *cautions_on_mixing(used, made.recipe, moved),
         *(("runs", f"{warning}.") for warning in (made.calibration.warnings if made.calibration else ())),
@@ -148,6 +149,25 @@ def _data(made: Plan, law: Law) -> Found:
         f"the loss is that of {law.title}'s corpus and tokenizer{corpus}; compare it between plans, not with your own logs, "
         "until you have runs of your own.",
     )
+
+
+def _batches(made: Plan) -> Found:
+    """What a batch that changes leaves open."""
+    schedule = made.batch_schedule
+    if schedule is None:
+        return
+    recipe = made.recipe.batch_sequences.value
+    yield (
+        "batch-schedule",
+        f"the recipe was chosen for a batch of {recipe} sequences throughout: its steps and warmup count at that batch, and "
+        f"stand for tokens. The learning rate follows the schedule by the rule {schedule.lr_rule!r}; at fixed weight decay the "
+        "averaging timescale, in tokens, grows with the batch unless the learning rate does.",
+    )
+    if unverified := [reason for reason in schedule.reasons if reason.startswith("unverified")]:
+        yield (
+            "batch-schedule",
+            f"the batch schedule rests on constants that could not be verified: {'; '.join(unverified)}.",
+        )
 
 
 def _ignored(made: Plan, request: Request, laws: Mapping[str, Law], moved: float) -> Found:

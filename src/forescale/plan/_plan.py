@@ -23,6 +23,7 @@ from forescale.workload import Workload
 
 if TYPE_CHECKING:
     from forescale.fit.calibrate import Calibration
+    from forescale.noise.schedule import BatchSchedule
     from forescale.runs import Runs
 
 
@@ -78,7 +79,25 @@ def make_plan(workload: Workload, request: Request | None = None, *, runs: Runs 
         warnings=(),
         calibration=calibration,
     )
+    made = replace(made, batch_schedule=_batches(made, request))
     return replace(made, warnings=cautions(made, request, laws, moved))
+
+
+def _batches(made: Plan, request: Request) -> BatchSchedule | None:
+    """The batch schedule that was asked for: up to the recipe's batch where a law drives it."""
+    if request.batch_schedule is None:
+        return None
+    from forescale.noise.schedule import batch_schedule
+
+    found = batch_schedule(
+        request.batch_schedule,
+        made.workload,
+        made.layout.sequences,
+        devices=request.devices,
+        micro_batch=request.micro_batch,
+        lr_rule=request.batch_schedule_lr,
+    )
+    return found.within(made.run_tokens)
 
 
 def _calibrate(runs: Runs, workload: Workload) -> Calibration:

@@ -36,6 +36,8 @@ class Request:
     batch_rule: str = "landscape"  # landscape, hold, square-root or linear
     devices: int = 1  # data-parallel ranks
     micro_batch: int = 1  # sequences a device takes at once
+    batch_schedule: str | None = None  # a batch that changes along the run: see forescale.noise.schedule.batch_schedule
+    batch_schedule_lr: str | None = None  # none or sqrt: how the learning rate follows it; None: as the schedule has it
 
     def __post_init__(self) -> None:
         if isinstance(self.laws, str):
@@ -49,6 +51,10 @@ class Request:
         if self.final_lr_ratio is not None and not 0 <= self.final_lr_ratio <= 1:
             raise ForescaleError(
                 f"final_lr_ratio is the last learning rate over the peak, between 0 and 1; got {self.final_lr_ratio:g}."
+            )
+        if self.batch_schedule_lr is not None and self.batch_schedule is None:
+            raise ForescaleError(
+                "batch_schedule_lr says how the learning rate follows a batch_schedule: give one as well."
             )
         _check_decided_twice(self)
 

@@ -12,6 +12,7 @@ from forescale.workload import Workload
 
 if TYPE_CHECKING:
     from forescale.fit.calibrate import Calibration
+    from forescale.noise.schedule import BatchSchedule
 
 SCHEMA_VERSION = 1
 
@@ -123,6 +124,14 @@ class Plan:
     compute: Value
     warnings: tuple[Caution, ...]
     calibration: Calibration | None = None  # what the user's runs taught, where there were any
+    # A batch that changes along the run, where one was asked for; the recipe's steps and warmup count at its own batch, so
+    # that they are tokens: the run's length and its learning rate over tokens are those of the recipe.
+    batch_schedule: BatchSchedule | None = None
+
+    @property
+    def run_tokens(self) -> int:
+        """Tokens of the run: the recipe's whole steps at its batch."""
+        return round(self.recipe.steps.number * self.recipe.batch_tokens.number)
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON types, with the keys of schema_version 1 that other programs rely on."""
@@ -137,4 +146,9 @@ class Plan:
             "compute": self.compute.to_json(),
             "warnings": [asdict(w) for w in self.warnings],
             **({} if self.calibration is None else {"calibration": self.calibration.to_json()}),
+            **({} if self.batch_schedule is None else {"batch_schedule": self._batches(self.batch_schedule)}),
         }
+
+    def _batches(self, schedule: BatchSchedule) -> dict[str, Any]:
+        steps = schedule.steps(self.run_tokens)
+        return {**schedule.to_json(), "steps": steps.count, "mean_batch_tokens": steps.mean_batch}

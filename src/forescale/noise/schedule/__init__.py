@@ -12,6 +12,7 @@ from forescale.noise.schedule._make import parse as parse
 from forescale.noise.schedule._schedule import LR_RULES as LR_RULES
 from forescale.noise.schedule._schedule import BatchSchedule as BatchSchedule
 from forescale.noise.schedule._schedule import Stage as Stage
+from forescale.noise.schedule._schedule import refuse_indivisible as refuse_indivisible
 from forescale.noise.schedule._spec import batch_schedule as batch_schedule
 from forescale.noise.schedule._steps import Step as Step
 from forescale.noise.schedule._steps import Steps as Steps
@@ -38,4 +39,5 @@ __all__ = [
     "megatron_text",
     "olmo_core_lists",
     "parse",
+    "refuse_indivisible",
 ]

@@ -153,8 +153,9 @@ def _value(law: Law, workload: Workload, quantity: str, tokens: float) -> float:
 
 def _law_reasons(law: Law, quantity: str) -> Iterator[str]:
     formula = law.formula(quantity)
-    how = "reached" if quantity == BOUND else "nearest by ratio"
-    yield f"{law.title} ({law.label}): {quantity} = {formula.text()} {formula.unit}, D = tokens seen so far; powers of two, {how}"
+    how = "each once the law reaches it" if quantity == BOUND else "the nearest by ratio"
+    yield f"{law.title} ({law.label}): {quantity} = {formula.text()} {formula.unit}, D = tokens seen so far"
+    yield f"halves of the last batch that the devices take, {how}"
     yield "the law was measured across finished runs of D tokens; within one run its batch at D is an assumption"
     if formula.unverified or formula.evidence == "unverified":
         yield f"unverified: {', '.join(formula.unverified) or 'the constants'} of {law.label}"

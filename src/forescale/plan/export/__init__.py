@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from types import MappingProxyType
 
 from forescale import __version__
@@ -20,6 +21,7 @@ from forescale.plan.export import (
     _olmo_core,
     _torchtitan,
 )
+from forescale.plan.export._batch_schedule import constant_batch, in_words
 from forescale.plan.export._render import comment, python
 from forescale.plan.export._values import Draft, Numbers, numbers
 from forescale.plan.export._values import Export as Export
@@ -32,13 +34,13 @@ __all__ = ["ALIASES", "TARGETS", "Export", "Note", "Target", "export"]
 _ALL = (
     Target(name="torchtitan", version="0.3.0", draft=_torchtitan.draft_030),
     Target(name="torchtitan-main", version="main at 2026-08-21", draft=_torchtitan.draft_main),
-    Target(name="megatron-lm", version="main at 2026-08-22", draft=_megatron_lm.draft),
+    Target(name="megatron-lm", version="main at 2026-08-22", draft=_megatron_lm.draft, changes_batch=True),
     Target(name="megatron-bridge", version="main at 2026-08-22", draft=_megatron_bridge.draft),
     Target(name="huggingface", version="5.23.0", draft=_huggingface.draft),
     Target(name="litgpt", version="0.5.13", draft=_litgpt.draft),
-    Target(name="levanter", version="1.2.dev1644", draft=_levanter.draft),
+    Target(name="levanter", version="1.2.dev1644", draft=_levanter.draft, changes_batch=True),
     Target(name="nanochat", version="master at 2026-07-03", draft=_nanochat.draft),
-    Target(name="olmo-core", version="3.0.0", draft=_olmo_core.draft),
+    Target(name="olmo-core", version="3.0.0", draft=_olmo_core.draft, changes_batch=True),
     Target(name="nanotron", version="main at 2026-04-07", draft=_nanotron.draft),
     Target(name="lingua", version="main at 2025-06-18", draft=_lingua.draft),
 )
@@ -59,6 +61,8 @@ def export(plan: Plan, target: str, *, strict: bool = False) -> Export:
         raise UnknownNameError(f"an export target must be one of {known}; got {target!r}: choose one of these.")
     n = numbers(plan)
     draft = chosen.draft(n)
+    if n.batches is not None and not chosen.changes_batch:
+        draft = replace(draft, notes=(*draft.notes, constant_batch(n, chosen.name)))
     result = Export(
         target=chosen.name,
         version=chosen.version,
@@ -82,6 +86,7 @@ def _header(plan: Plan, n: Numbers, target: Target, draft: Draft) -> list[str]:
             f"forescale {__version__}, for {target.name} {target.version}",
             f"Workload: {w.params:g} parameters without vocabulary, {w.tokens:g} tokens, seq_len {w.seq_len}.",
             f"This run: {n.steps.value} steps * {n.batch_tokens.value} tokens = {n.total_tokens.value} tokens.",
+            *in_words(n),
         ),
         tuple(_value(name, value) for name, value in values),
         (

@@ -7,10 +7,11 @@ Checked: 1.2.dev1644 really instantiated (`TrainLmConfig`), its schedule step by
 
 from __future__ import annotations
 
+from forescale.plan.export._batch_schedule import divisible, rate_not_followed, steps_of, warmup_tokens
 from forescale.plan.export._notes import decays_vectors, init_not_carried, late_warmup, model_is_yours, ranks
 from forescale.plan.export._render import Item, yaml_lines
 from forescale.plan.export._shape import PLAIN, WHERE, dense, model_notes, sizes
-from forescale.plan.export._values import Draft, Note, Numbers, whole
+from forescale.plan.export._values import Draft, Note, Numbers, loss, whole
 
 
 def draft(n: Numbers) -> Draft:
@@ -18,8 +19,7 @@ def draft(n: Numbers) -> Draft:
     tree = {
         "optimizer": _optimizer(n),
         "trainer": {
-            "num_train_steps": n.steps,
-            "train_batch_size": n.sequences,
+            **_lengths(n),
             "per_device_parallelism": n.micro_sequences,
         },
         "model": {**_model(n), "seq_len": n.seq_len, "initializer_range": n.init_std},
@@ -33,8 +33,34 @@ def draft(n: Numbers) -> Draft:
         *_model_notes(n),
         model_is_yours(n, "model.type (here llama)" if dense(n) else "model.type"),
         ranks(n),
+        *_schedule_notes(n),
     )
     return Draft(filename="forescale_levanter.yaml", lines=yaml_lines(tree), notes=notes)
+
+
+def _lengths(n: Numbers) -> dict[str, Item]:
+    if n.batches is None:
+        return {"num_train_steps": n.steps, "train_batch_size": n.sequences}
+    from forescale.noise.schedule import levanter_list
+
+    batches = levanter_list(n.batches, whole(n.total_tokens.value))
+    return {
+        "num_train_steps": Item(steps_of(n, n.batches).count, "steps of the batch schedule"),
+        "train_batch_size": Item(batches, f"from step start on, value sequences; {'; '.join(n.batches.reasons)}"),
+    }
+
+
+def _schedule_notes(n: Numbers) -> tuple[Note, ...]:
+    if n.batches is None:
+        return ()
+    return (
+        *rate_not_followed(n.batches, "levanter"),
+        loss(
+            "the learning rate over tokens is not carried: levanter's decay counts steps, of which the batch schedule has more "
+            "where the batch is small; warmup and run have the plan's tokens, the decay between them has not its shape."
+        ),
+        divisible(n, n.batches),
+    )
 
 
 def _optimizer(n: Numbers) -> dict[str, Item]:
@@ -55,11 +81,16 @@ def _optimizer(n: Numbers) -> dict[str, Item]:
 
 
 def _warmup(n: Numbers) -> Item:
-    if n.warmup_steps > 1:
-        return n.warmup
+    steps, warmup = whole(n.steps.value), n.warmup
+    if n.batches is not None:
+        steps, tokens = steps_of(n, n.batches).count, whole(warmup_tokens(n).value)
+        count = n.batches.steps(tokens).count if tokens else 0
+        warmup = Item(count, f"steps of the batch schedule in {tokens} tokens; {warmup.comment}")
+    if whole(warmup.value) > 1:
+        return warmup
     # Rounded down by levanter: half a step more than needed keeps one step safe from rounding.
-    share = 1.5 / whole(n.steps.value) if n.warmup_steps else 0.0
-    return Item(share, f"a share of the run, rounded down to {n.warmup_steps} steps; {n.warmup.comment}")
+    share = 1.5 / steps if whole(warmup.value) else 0.0
+    return Item(share, f"a share of the run, rounded down to {warmup.value} steps; {warmup.comment}")
 
 
 NAMES = {

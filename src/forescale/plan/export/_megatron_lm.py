@@ -1,7 +1,7 @@
 """Megatron-LM command line flags, in a bash array.
 
 `--start-weight-decay` and `--end-weight-decay` must stay unset: with a constant weight decay Megatron asserts that.
-`--global-batch-size` excludes `--step-batch-size-schedule`; `--rampup-batch-size` is deprecated: neither is written.
+`--global-batch-size` excludes `--step-batch-size-schedule`: one of them is written; `--rampup-batch-size` is deprecated.
 Without flags the model would be a GPT-2: LayerNorm, biases, learned positions, tied embeddings, no gate.
 Checked: not instantiated (needs GPUs); every flag found in the sources at d98e8a64dd (2026-08-22), and the scheduler
 class of that commit run step by step.
@@ -9,11 +9,12 @@ class of that commit run step by step.
 
 from __future__ import annotations
 
+from forescale.plan.export._batch_schedule import divisible, rate_not_followed
 from forescale.plan.export._megatron_model import megatron_notes
 from forescale.plan.export._notes import late_warmup, model_is_yours, ranks
 from forescale.plan.export._render import Item, shell_array
 from forescale.plan.export._shape import WHERE, dense, sizes
-from forescale.plan.export._values import Draft, Numbers
+from forescale.plan.export._values import Draft, Note, Numbers, remark, whole
 from forescale.workload import Shape
 
 
@@ -33,6 +34,7 @@ def draft(n: Numbers) -> Draft:
         ),
         model_is_yours(n, "the model's flags"),
         ranks(n),
+        *_schedule_notes(n),
     )
     return Draft(filename="forescale_megatron_lm.sh", lines=lines, notes=notes)
 
@@ -44,8 +46,7 @@ def _flags(n: Numbers) -> dict[str, Item]:
         "lr": n.lr,
         "min-lr": n.min_lr,
         "lr-decay-style": Item(n.schedule),
-        "lr-decay-iters": n.steps,
-        "lr-warmup-iters": n.warmup,
+        **_lengths(n),
         "lr-warmup-init": Item(0.0),
         "weight-decay": n.weight_decay,
         "weight-decay-incr-style": Item("constant"),
@@ -54,13 +55,45 @@ def _flags(n: Numbers) -> dict[str, Item]:
         "adam-eps": n.epsilon,
         "clip-grad": n.clip,
         "init-method-std": n.init_std,
-        "global-batch-size": n.sequences,
         "micro-batch-size": n.micro_sequences,
         "seq-length": n.seq_len,
         "max-position-embeddings": n.seq_len,
-        "train-iters": n.steps,
         **({} if shape is None else _sizes(shape) | _structure(shape)),
     }
+
+
+def _lengths(n: Numbers) -> dict[str, Item]:
+    """Batch and lengths: in optimizer steps; in samples where the batch changes, so that nothing else moves with it."""
+    if n.batches is None:
+        return {
+            "lr-decay-iters": n.steps,
+            "lr-warmup-iters": n.warmup,
+            "global-batch-size": n.sequences,
+            "train-iters": n.steps,
+        }
+    from forescale.noise.schedule import megatron_text
+
+    sequences = whole(n.sequences.value)
+    samples = Item(whole(n.steps.value) * sequences, "steps * batch_sequences")
+    return {
+        "lr-decay-samples": samples,
+        "lr-warmup-samples": Item(n.warmup_steps * sequences, "warmup_steps * batch_sequences"),
+        "step-batch-size-schedule": Item(megatron_text(n.batches), f"tokens:sequences; {'; '.join(n.batches.reasons)}"),
+        "train-samples": samples,
+    }
+
+
+def _schedule_notes(n: Numbers) -> tuple[Note, ...]:
+    if n.batches is None:
+        return ()
+    micro = whole(n.micro_sequences.value) * n.devices
+    return (
+        *rate_not_followed(n.batches, "Megatron-LM"),
+        divisible(n, n.batches),
+        remark(
+            f"without --global-batch-size, Megatron-LM evaluates with batches of {micro} sequences (micro-batch * ranks)."
+        ),
+    )
 
 
 def _sizes(shape: Shape) -> dict[str, Item]:

@@ -10,6 +10,9 @@ def late_warmup(n: Numbers, trainer: str) -> tuple[Note, ...]:
     w = n.warmup_steps
     if not w:
         return ()
+    if n.batches is not None:
+        late = f"{trainer}'s warmup factor counts what was seen before a step (the plan: after it), one step late"
+        return (remark(f"{late}: its first step runs at a learning rate of 0."),)
     return (
         remark(
             f"{trainer}'s warmup factor at step k is k / {w} (the plan: (k + 1) / {w}), one step late: its "

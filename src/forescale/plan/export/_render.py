@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 Scalar = float | int | str | bool | None
-Literal = Scalar | tuple[float, ...] | Mapping[str, float | int | str]
+Literal = Scalar | tuple[float, ...] | tuple[Mapping[str, int], ...] | Mapping[str, float | int | str]
 
 WIDTH = 100  # of a comment line
 
@@ -75,6 +75,8 @@ def yaml(value: Literal) -> str:
         return value if _PLAIN.fullmatch(value) and value.lower() not in _YAML_WORDS else _quoted(value)
     if isinstance(value, tuple):
         return f"[{', '.join(yaml(v) for v in value)}]"
+    if isinstance(value, Mapping):
+        return f"{{{', '.join(f'{key}: {yaml(v)}' for key, v in value.items())}}}"
     assert isinstance(value, int), value
     return str(value)
 
@@ -103,8 +105,10 @@ def _argument(value: Literal, separator: str) -> str:
 def _word(value: Literal) -> str:
     assert isinstance(value, int | float | str), value
     text = _finite(value) if isinstance(value, float) else str(value)
-    assert re.fullmatch(r"[A-Za-z0-9_.+-]+", text), text
-    return text
+    if re.fullmatch(r"[A-Za-z0-9_.+-]+", text):
+        return text
+    assert re.fullmatch(r"[A-Za-z0-9_.:+ -]+", text), text
+    return f'"{text}"'
 
 
 def _line(text: str, item: Item) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from forescale.errors import ForescaleError
 from forescale.plan._request import SCHEDULES
@@ -11,6 +12,9 @@ from forescale.plan._values import Plan
 from forescale.plan.export._render import Item
 from forescale.recipe import Value
 from forescale.workload import Workload
+
+if TYPE_CHECKING:
+    from forescale.noise.schedule import BatchSchedule
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +90,7 @@ class Numbers:
     micro_tokens: Item
     accumulation: Item
     devices: int
+    batches: BatchSchedule | None  # where the batch changes along the run
 
     @property
     def warmup_steps(self) -> int:
@@ -105,6 +110,7 @@ class Target:
     name: str
     version: str
     draft: Callable[[Numbers], Draft]
+    changes_batch: bool = False  # whether the draft writes a batch schedule
 
 
 def loss(message: str) -> Note:
@@ -156,6 +162,7 @@ def numbers(plan: Plan) -> Numbers:
         micro_tokens=Item(layout.micro_batch * seq_len, "layout: micro_batch * seq_len tokens a device takes at once"),
         accumulation=Item(layout.accumulation, "layout: micro-batches a device accumulates before a step"),
         devices=layout.devices,
+        batches=plan.batch_schedule,
     )
 
 
