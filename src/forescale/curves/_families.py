@@ -50,7 +50,7 @@ def progress(path: Path, power: float = 1.0) -> Array:
     """∫ η^power dt at each knot; the warmup before the record is a straight rise from 0."""
     import numpy as np
 
-    steps = np.diff(path.time, prepend=0.0) * path.held**power
+    steps = path.widths * path.held**power
     steps[0] = path.time[0] * path.rate[0] ** power / (1 + power)
     return np.cumsum(steps)
 
@@ -90,10 +90,11 @@ def _functional(path: Path, at: Mapping[str, float]) -> Array:
 def _memory(path: Path, at: Mapping[str, float]) -> Array:
     import numpy as np
 
-    ticks = np.diff(path.time, prepend=0.0) * path.held ** at["kappa"] * np.maximum(path.time, 1e-9) ** -at["u"]
+    ticks = path.widths * path.held ** at["kappa"] * np.maximum(path.time, 1e-9) ** -at["u"]
     ticks[0] = 0.0
     response = 1 - (1 + np.exp(at["ln_c"]) * _since(path, np.cumsum(ticks))) ** -np.exp(at["ln_beta"])
-    risen = np.cumsum(np.maximum(np.diff(path.rate ** at["r"], prepend=0.0), 0.0))
+    power = path.rate ** at["r"]
+    risen = power[0] + np.append(0.0, np.cumsum(np.maximum(power[1:] - power[:-1], 0.0)))
     return _stack(progress(path, at["q"]), at["alpha"], risen + _annealed(path, response, at["r"]))
 
 
@@ -108,19 +109,17 @@ def _since(path: Path, clock: Array) -> Array:
     import numpy as np
 
     middle = (clock[path.starts] + clock[path.ends]) / 2
-    passed = np.maximum(clock[:, None] - middle[None, :], 0.0)
-    return np.where(np.arange(len(clock))[:, None] >= path.ends[None, :], passed, 0.0)
+    return np.where(path.happened, clock[:, None] - middle[None, :], 0.0)
 
 
 def _annealed(path: Path, response: Array, power: float = 1.0) -> Array:
     """-Σ Δ(η^power)_k × response over the drops that have happened."""
     import numpy as np
 
-    falls = np.maximum(-np.diff(path.rate**power, prepend=path.rate[0] ** power), 0.0)
+    powers = path.rate**power
+    fallen = np.append(0.0, np.cumsum(np.maximum(powers[:-1] - powers[1:], 0.0)))
     before = np.where(path.starts == path.ends, path.ends - 1, path.starts)
-    passed = np.cumsum(falls)
-    happened = np.arange(len(path.rate))[:, None] >= path.ends[None, :]
-    return -(response * happened) @ (passed[path.ends] - passed[before])
+    return -(response * path.happened) @ (fallen[path.ends] - fallen[before])
 
 
 ALPHA = Shape(start=0.48, low=0.05, high=1.5)

@@ -23,11 +23,12 @@ if TYPE_CHECKING:
 
 DEFAULT = "memory"
 TIGHT = (1.0, 4.0)  # of the priors: which, the left-out curves say
-SKIPPED = 1 / 6  # of the longest curve: its early steps are not fitted, nor are those before the peak
-AT_MOST = 0.5  # of a curve is skipped
+PEAK = 0.99  # of the peak: losses before it is reached are not fitted
+STARTS = (1 / 6, 1 / 12, 1 / 24, 1 / 48)  # of the longest curve: candidates for where the fit begins
+ALIKE = 1.25  # times the misfit from the latest start: an earlier one may have it
+AT_MOST = 0.5  # of a curve is left out at its start
 BEND = 1e-3  # of Huber's loss on relative residuals, or
 NOISES = 2.0  # standard deviations of a curve's own noise, if that is more
-GROUPS = 300  # of a curve's points: more are averaged
 DRAWS, NEAR = 200, 6.0  # fits around the best; those are near-equal whose objective is within so many UNIT² of it
 SURE = {
     1: 6.31,
@@ -53,17 +54,18 @@ def fit_curve_law(curves: Sequence[Curve] | Curve, *, law: str = "auto") -> Curv
     """The law of loss along a schedule that `curves` (of one model and data) show; `CurveLaw.predict` applies it.
 
     `law` is one of memory, multi-power, momentum, functional, linear, or auto: memory, unless another one's errors on curves
-    left out in turn are lower by a paired t-test at 95 %. The tightness of the memory law's priors (which stand where others
-    stop a fit early) has the lower left-out error. One curve has none to leave out: then auto is memory with tight
-    priors. Steps before the peak and in the first sixth of the longest run are not fitted. Raises `ForescaleError` without
-    curves or where too few losses remain.
+    left out in turn are lower by a paired t-test at 95 %. How tight the memory law's priors are (they stand where others stop
+    a fit early) is what has the lower left-out error; a single curve has none, and gets memory with tight priors. The fit
+    begins after the peak is reached and, where early steps do not follow the law, later (`CurveLaw.start`). Raises
+    `ForescaleError` without curves or where too few losses remain.
     """
     if law != "auto" and law not in FAMILIES:
         raise UnknownNameError(f"a curve law is auto or one of {', '.join(FAMILIES)}; got {law!r}.")
     checked = _checked(curves)
     units = max(float(c.step[-1]) for c in checked), max(c.peak for c in checked)
-    points = [_points(curve, *units) for curve in checked]
-    bend = max(BEND, NOISES * max(_noise(each) for each in points))
+    start = _start(checked, units)
+    points = [_points(curve, start, *units) for curve in checked]
+    bend = _bend(points)
     names = list(FAMILIES) if law == "auto" else [law]
     tried = {name: _leave_out(FAMILIES[name], points, bend) for name in names}
     chosen, reason = _choose(tried) if law == "auto" else (law, "as asked")
@@ -75,6 +77,7 @@ def fit_curve_law(curves: Sequence[Curve] | Curve, *, law: str = "auto") -> Curv
         near=_near(FAMILIES[chosen], points, bend, solution),
         left_out={name: each.errors for name, each in tried.items()},
         tightness=tried[chosen].tightness,
+        start=start * units[0],
         time_unit=units[0],
         rate_unit=units[1],
         curves=tuple(checked),
@@ -90,13 +93,13 @@ def _checked(curves: Sequence[Curve] | Curve) -> list[Curve]:
     return listed
 
 
-def _points(curve: Curve, time_unit: float, rate_unit: float) -> Points:
-    """A curve's path, and the losses that are fitted: after the peak is first reached and after the early steps."""
+def _points(curve: Curve, start: float, time_unit: float, rate_unit: float) -> Points:
+    """A curve's path, and the losses that are fitted: after the peak is first reached, and after `start`."""
     import numpy as np
 
     path = path_of(curve.step, curve.learning_rate, time_unit=time_unit, rate_unit=rate_unit)
-    first = float(curve.step[int(np.argmax(curve.learning_rate >= 0.99 * curve.peak))])
-    early = min(SKIPPED * time_unit, first + AT_MOST * (float(curve.step[-1]) - first))
+    first = float(curve.step[int(np.argmax(curve.learning_rate >= PEAK * curve.peak))])
+    early = min(start * time_unit, first + AT_MOST * (float(curve.step[-1]) - first))
     measured = np.isfinite(curve.loss) & (curve.step >= max(early, first))
     rows = np.searchsorted(path.time, curve.step[measured] / time_unit * (1 - 1e-12))
     rows = np.minimum(rows, len(path.time) - 1)
@@ -108,6 +111,25 @@ def _points(curve: Curve, time_unit: float, rate_unit: float) -> Points:
             f"a curve needs 3 losses after its peak to be fitted; got {len(kept)} of {curve.name or 'one'}."
         )
     return Points(path=path, rows=kept, loss=sums[kept] / counts[kept])
+
+
+def _start(curves: Sequence[Curve], units: tuple[float, float]) -> float:
+    """The earliest start from which the default law fits nearly as well as from the latest."""
+    family, misfits = FAMILIES[DEFAULT], list[float]()
+    found: Solution | None = None
+    for start in STARTS:
+        points = [_points(curve, start, *units) for curve in curves]
+        bend = _bend(points)
+        found = solve(family, points, bend=bend, start=found.shapes if found else None)
+        left = project(family, points, found.shapes, bend)[1]
+        misfits.append(sqrt(2 * _huber(left, bend) / len(left)))
+        if misfits[-1] > ALIKE * misfits[0]:
+            break
+    return STARTS[max(i for i, misfit in enumerate(misfits) if misfit <= ALIKE * misfits[0])]
+
+
+def _bend(points: Sequence[Points]) -> float:
+    return max(BEND, NOISES * max(_noise(each) for each in points))
 
 
 def _noise(points: Points) -> float:

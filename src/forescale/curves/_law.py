@@ -28,7 +28,8 @@ class CurveLaw:
     """Loss along any schedule of one model and data, fitted by `fit_curve_law`.
 
     `name` is the law and `reason` why it was chosen; `left_out` has each law's mean relative errors on the curves, each left
-    out in turn; `near` are the fits that are nearly as good, whose spread becomes the interval. `time_unit` (steps) and
+    out in turn; `near` are the fits that are nearly as good, whose spread becomes the interval. `start` is the step from
+    which curves were fitted. `time_unit` (steps) and
     `rate_unit` (learning rate) are those of the shapes in `solution`: the longest curve and the highest peak.
     """
 
@@ -38,6 +39,7 @@ class CurveLaw:
     near: tuple[Solution, ...]
     left_out: Mapping[str, tuple[float, ...]]
     tightness: float
+    start: float
     time_unit: float
     rate_unit: float
     curves: tuple[Curve, ...]
@@ -54,7 +56,8 @@ class CurveLaw:
     def interval(self, step: ArrayLike, learning_rate: ArrayLike, share: float = SHARE) -> tuple[Array, Array]:
         """Low and high ends of an interval that holds `share` of outcomes, at each step.
 
-        Its variance is that of the near-equal fits' predictions plus the mean square of the left-out errors.
+        Its variance is that of the near-equal fits' predictions plus the mean square of the left-out errors; with n curves
+        left out its width is that of Student's t with n - 1 degrees of freedom (without any, the normal one: too narrow).
         """
         import numpy as np
 
@@ -64,7 +67,9 @@ class CurveLaw:
         value = self._losses(steps, path, self.solution)
         spread = [self._losses(steps, path, each) - value for each in self.near]
         variance = np.mean(np.square(spread), axis=0) if spread else np.zeros_like(value)
-        width = NormalDist().inv_cdf(0.5 + share / 2) * np.sqrt(variance + (self.left_out_error * value) ** 2)
+        width = _quantile(0.5 + share / 2, len(self.left_out[self.name])) * np.sqrt(
+            variance + (self.left_out_error * value) ** 2
+        )
         return value - width, value + width
 
     def final_loss(self, step: ArrayLike, learning_rate: ArrayLike) -> float:
@@ -121,6 +126,13 @@ class CurveLaw:
 
         knots = FAMILIES[self.name].columns(path, solution.shapes) @ solution.amplitudes
         return knots if len(knots) == len(steps) else np.interp(steps / self.time_unit, path.time, knots)
+
+
+def _quantile(share: float, curves: int) -> float:
+    """Of Student's t with one degree of freedom less than curves, of the normal distribution for fewer than two."""
+    from scipy.special import stdtrit
+
+    return float(stdtrit(curves - 1, share)) if curves > 1 else NormalDist().inv_cdf(share)
 
 
 def _lowest(rates: Array) -> float:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.float64]
 
-KNOTS = 600  # of a path: longer ones are thinned
+KNOTS = 300  # of a path: longer ones are thinned
 DROPS = 100  # of a path: drops that follow closely are merged
 JUMP = 0.05  # of the peak: a fall from one record to the next that may be a jump
 STEEP = 8.0  # times the falls around it: then it is one
@@ -31,6 +31,8 @@ class Path:
     held: Array
     starts: NDArray[np.intp]
     ends: NDArray[np.intp]
+    widths: Array  # from the knot before, the first one's from 0
+    happened: NDArray[np.bool_]  # (knots, drops)
 
 
 def path_of(step: Array, learning_rate: Array, *, time_unit: float, rate_unit: float) -> Path:
@@ -47,7 +49,9 @@ def path_of(step: Array, learning_rate: Array, *, time_unit: float, rate_unit: f
     widths = np.diff(step[kept], prepend=0.0)
     mean = np.diff(area[kept], prepend=0.0) / np.where(widths > 0, widths, 1.0) / rate_unit
     starts, ends = _drops(time, rate, np.searchsorted(kept, jumps))
-    return Path(time=time, rate=rate, held=mean, starts=starts, ends=ends)
+    happened = np.arange(len(time))[:, None] >= ends[None, :]
+    widths = widths / time_unit
+    return Path(time=time, rate=rate, held=mean, starts=starts, ends=ends, widths=widths, happened=happened)
 
 
 def _jumps(rates: Array) -> NDArray[np.intp]:

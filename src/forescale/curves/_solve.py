@@ -20,6 +20,7 @@ ROUNDS = 3  # of reweighting
 FITS = 60  # evaluations of a search, besides those of its derivatives
 UNIT = 1e-3  # relative residual that weighs as much as one standard deviation of a prior
 SMALLEST = 1e-9
+RIDGE = 1e-13  # of scaled columns: two equal ones, as of constant rates, share their amplitude
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -98,10 +99,9 @@ def _weighted(relative: Array, weights: Array) -> tuple[Array, Array]:
         some = relative[:, free]
         scale = np.sqrt((some**2).mean(axis=0))
         some = some / np.maximum(scale, SMALLEST)
-        normal = some.T @ (some * weights[:, None])
-        normal[np.diag_indices_from(normal)] *= 1 + 1e-12
+        normal = some.T @ (some * weights[:, None]) + RIDGE * len(weights) * np.eye(some.shape[1])
         amplitudes[:] = 0.0
-        amplitudes[free] = np.linalg.lstsq(normal, some.T @ weights, rcond=1e-13)[0] / np.maximum(scale, SMALLEST)
+        amplitudes[free] = np.linalg.solve(normal, some.T @ weights) / np.maximum(scale, SMALLEST)
         if (amplitudes >= 0).all():
             break
         free &= amplitudes > 0
