@@ -9,7 +9,7 @@ No two programs write to one place, and every sum has a fixed order: the same in
 from __future__ import annotations
 
 import math
-from importlib import import_module, util
+from importlib import import_module
 from typing import Any
 
 import torch
@@ -35,12 +35,13 @@ def norm_forward(
         ForescaleError: shapes, dtypes or devices do not go together.
         MissingExtraError: Triton is not installed.
     """
-    programs = _programs(x, weight, *(() if bias is None else (bias,)))
-    x, width, rows = x.contiguous(), x.shape[-1], math.prod(x.shape[:-1])
+    _check(x, weight, *(() if bias is None else (bias,)))
+    programs, width, rows = _programs(x), x.shape[-1], math.prod(x.shape[:-1])
+    x, weight, bias = x.contiguous(), weight.contiguous(), None if bias is None else bias.contiguous()
     y, rstd = torch.empty_like(x), x.new_empty(x.shape[:-1], dtype=torch.float32)
     mean = torch.empty_like(rstd) if centred else None
     tile_rows, columns, warps = _tile(width)
-    arguments: tuple[Any, ...] = (x, weight.contiguous(), bias, y, mean, rstd, eps)
+    arguments: tuple[Any, ...] = (x, weight, bias, y, mean, rstd, eps)
     flags: dict[str, Any] = {"BIAS": bias is not None, "CENTRED": centred, "C": columns, "num_warps": warps}
     with _device(x):
         if width <= WIDEST:
@@ -73,9 +74,9 @@ def norm_backward(
         ForescaleError: shapes, dtypes or devices do not go together.
         MissingExtraError: Triton is not installed.
     """
-    programs = _programs(x, weight, grad)
+    _check(x, weight, grad)
     _check_backward(grad, x, mean, rstd, centred=centred)
-    batch, width, length = x.shape[0], x.shape[-1], math.prod(x.shape[1:-1])
+    programs, batch, width, length = _programs(x), x.shape[0], x.shape[-1], math.prod(x.shape[1:-1])
     chunks, kinds = _blocks(length, CHUNK), 1 + bias
     tile_rows, columns, warps = _tile(width)
     inputs = tuple(None if each is None else each.contiguous() for each in (grad, x, weight, mean, rstd))
@@ -123,26 +124,23 @@ def _device(x: Tensor) -> Any:
     return device_of(x)
 
 
-def _programs(x: Tensor, weight: Tensor, *others: Tensor) -> Any:
-    """The module of Triton's programs, once it is sure that they can take the tensors."""
-    if util.find_spec("triton") is None:
+def _programs(x: Tensor) -> Any:
+    """The module of Triton's programs, if they can run where `x` lies."""
+    try:
+        programs = import_module("forescale.noise.kernels._programs")
+    except ModuleNotFoundError as error:
         raise MissingExtraError(
-            "these kernels need Triton, which PyTorch's CUDA build for Linux brings: pip install triton"
-        )
-    _check(x, weight, *others)
-    programs = import_module("forescale.noise.kernels._programs")
+            "these kernels need Triton, a part of PyTorch's CUDA builds: pip install triton"
+        ) from error
     if x.device.type == "cpu" and isinstance(programs.backward, programs.triton.JITFunction):
-        raise ForescaleError(
-            "the kernels run on a GPU, and these tensors lie on the CPU: move them, or use PyTorch's norms."
-        )
+        raise ForescaleError("Triton's kernels run on a GPU, and x lies on the CPU: move it, or use PyTorch's norms.")
     return programs
 
 
 def _check(x: Tensor, weight: Tensor, *others: Tensor) -> None:
     if x.ndim < 2 or weight.shape != x.shape[-1:]:
-        raise ForescaleError(
-            f"a norm takes x (batch, ..., width) and a weight (width,): x is {tuple(x.shape)}, the weight {tuple(weight.shape)}."
-        )
+        shapes = f"x is {tuple(x.shape)}, the weight {tuple(weight.shape)}"
+        raise ForescaleError(f"a norm takes x (batch, ..., width) and a weight (width,): {shapes}.")
     for each in (x, weight, *others):
         if each.dtype not in DTYPES or each.device != x.device:
             raise ForescaleError(

@@ -104,8 +104,8 @@ def combine(partials, shares, squares, chunks, width, R: tl.constexpr, C: tl.con
     total = tl.zeros([R, C], tl.float32)
     for start in range(0, chunks, R):
         chunk = start + tl.arange(0, R)
-        at = offsets(example.to(tl.int64) * chunks + chunk, columns, width)
-        total += load(partials + at, (chunk < chunks)[:, None] & (columns < width)[None, :])
+        at = (example.to(tl.int64) * chunks + chunk)[:, None] * width + columns[None, :]
+        total += tl.load(partials + at, mask=(chunk < chunks)[:, None] & (columns < width)[None, :], other=0.0)
     share = tl.sum(total, axis=0)
     tl.store(shares + example.to(tl.int64) * width + columns, share, mask=columns < width)
     tl.store(squares + example * tl.num_programs(1) + block, tl.sum(share * share, axis=0))
