@@ -11,7 +11,8 @@ from typing import Any
 CLI = Path(__file__).parents[2] / "src" / "forescale" / "cli"
 PAGE = "reference/cli.md"
 COMMANDS = (
-    *("plan", "train", "tune", "sweep", "runs", "score", "fit", "suggest", "frontier", "check", "schedule", "laws"),
+    *("plan", "train", "tune", "sweep", "runs", "score", "fit", "suggest", "frontier", "check", "schedule"),
+    *("critical-batch", "laws"),
 )
 
 
@@ -22,8 +23,9 @@ def page() -> str:
 
 
 def _command(name: str) -> list[str]:
-    tree = ast.parse((CLI / f"_{name}.py").read_text(encoding="utf-8"))
-    function = next(n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name == name)
+    plain = name.replace("-", "_")
+    tree = ast.parse((CLI / f"_{plain}.py").read_text(encoding="utf-8"))
+    function = next(n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name == plain)
     text, _, described = (ast.get_docstring(function) or "").partition("Parameters\n----------\n")
     docs = {key: " ".join(body.split()) for key, body in re.findall(r"^(\w+)\n((?: +.*\n?|\n)+)", described, re.M)}
     docs = {key: re.sub(r",(?=\S)", ",<wbr>", text) for key, text in docs.items()}  # long examples break at commas

@@ -5,6 +5,7 @@ from __future__ import annotations
 from cyclopts import App, CycloptsError
 
 from forescale.cli._check import check
+from forescale.cli._critical_batch import critical_batch
 from forescale.cli._fit import fit
 from forescale.cli._frontier import frontier
 from forescale.cli._laws import laws
@@ -29,7 +30,21 @@ def app() -> App:
         print_error=False,
         result_action="return_none",
     )
-    for command in (plan, train, tune, sweep, score, fit, suggest, frontier, runs, check, schedule, laws):
+    for command in (
+        plan,
+        train,
+        tune,
+        sweep,
+        score,
+        fit,
+        suggest,
+        frontier,
+        runs,
+        check,
+        schedule,
+        critical_batch,
+        laws,
+    ):
         root.command(command)
     return root
 

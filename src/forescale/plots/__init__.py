@@ -6,6 +6,8 @@ from forescale.plots._checks import transfer_chart as transfer_chart
 from forescale.plots._coefficients import slope_chart as slope_chart
 from forescale.plots._coefficients import value_chart as value_chart
 from forescale.plots._coverage import coverage_map as coverage_map
+from forescale.plots._critical_batch import branches_chart as branches_chart
+from forescale.plots._critical_batch import critical_batch_figure as critical_batch_figure
 from forescale.plots._frontier import frontier_figure as frontier_figure
 from forescale.plots._frontier import frontier_map as frontier_map
 from forescale.plots._frontier import frontier_trade as frontier_trade
@@ -37,10 +39,12 @@ from forescale.plots._tune_runs import tuning_runs_figure as tuning_runs_figure
 from forescale.plots._tune_runs import tuning_target_chart as tuning_target_chart
 
 __all__ = [
+    "branches_chart",
     "calibration_chart",
     "caution_chart",
     "coords_chart",
     "coverage_map",
+    "critical_batch_figure",
     "frontier_figure",
     "frontier_map",
     "frontier_trade",

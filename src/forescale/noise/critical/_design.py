@@ -61,6 +61,6 @@ def branch_design(
 
 def branch_csv(design: Sequence[BranchRun]) -> str:
     """The branches as CSV, one a row: a table of runs for `forescale sweep` (`kind = "file"`) or for any launcher."""
-    names = [f.name for f in fields(BranchRun)]
+    names = [f.name for f in fields(BranchRun) if f.name != "steps"]  # a sweep takes one length
     rows = (",".join(f"{getattr(run, name):.17g}" for name in names) for run in design)
     return "\n".join([",".join(names), *rows, ""])
