@@ -6,13 +6,36 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from forescale.curves._best import BestSchedule as BestSchedule
+    from forescale.curves._best import Ranked as Ranked
+    from forescale.curves._best import best_schedule as best_schedule
+    from forescale.curves._best import rank_schedules as rank_schedules
     from forescale.curves._curve import Curve as Curve
     from forescale.curves._fit import fit_curve_law as fit_curve_law
     from forescale.curves._law import CurveLaw as CurveLaw
+    from forescale.curves._read import read_curves as read_curves
 
-_HOMES = {"Curve": "_curve", "CurveLaw": "_law", "fit_curve_law": "_fit"}
+_HOMES = {
+    "BestSchedule": "_best",
+    "Curve": "_curve",
+    "CurveLaw": "_law",
+    "Ranked": "_best",
+    "best_schedule": "_best",
+    "fit_curve_law": "_fit",
+    "rank_schedules": "_best",
+    "read_curves": "_read",
+}
 
-__all__ = ["Curve", "CurveLaw", "fit_curve_law"]
+__all__ = [
+    "BestSchedule",
+    "Curve",
+    "CurveLaw",
+    "Ranked",
+    "best_schedule",
+    "fit_curve_law",
+    "rank_schedules",
+    "read_curves",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -30,8 +30,11 @@ class Curve:
     loss: Array
     learning_rate: Array
     name: str = ""
+    note: str = ""  # what a reader did to it
 
-    def __init__(self, step: ArrayLike, loss: ArrayLike, learning_rate: ArrayLike | None, name: str = "") -> None:
+    def __init__(
+        self, step: ArrayLike, loss: ArrayLike, learning_rate: ArrayLike | None, name: str = "", note: str = ""
+    ) -> None:
         import numpy as np
 
         called = f"the curve {name}" if name else "a curve"
@@ -53,6 +56,7 @@ class Curve:
             value.setflags(write=False)
             object.__setattr__(self, field, value)
         object.__setattr__(self, "name", name)
+        object.__setattr__(self, "note", note)
 
     @property
     def peak(self) -> float:

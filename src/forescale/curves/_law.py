@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import ArrayLike, NDArray
 
+    from forescale.curves._best import BestSchedule
+
     Array = NDArray[np.float64]
 
 SHARE = 0.8  # of outcomes that an interval holds
@@ -75,6 +77,12 @@ class CurveLaw:
     def final_loss(self, step: ArrayLike, learning_rate: ArrayLike) -> float:
         """The loss at the last step of a schedule."""
         return float(self.predict(step, learning_rate)[-1])
+
+    def best_schedule(self, total: float, peak: float, floor: float, *, warmup: float | None = None) -> BestSchedule:
+        """The non-increasing schedule with the lowest final loss in the law: `forescale.curves.best_schedule`."""
+        from forescale.curves._best import best_schedule
+
+        return best_schedule(self, total, peak, floor, warmup)
 
     @property
     def left_out_error(self) -> float:

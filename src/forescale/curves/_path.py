@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -52,6 +52,16 @@ def path_of(step: Array, learning_rate: Array, *, time_unit: float, rate_unit: f
     happened = np.arange(len(time))[:, None] >= ends[None, :]
     widths = widths / time_unit
     return Path(time=time, rate=rate, held=mean, starts=starts, ends=ends, widths=widths, happened=happened)
+
+
+def piecewise(path: Path, rate: Array) -> Path:
+    """The same knots with other rates, straight between them, every piece a drop of its own."""
+    import numpy as np
+
+    ends = np.arange(1, len(rate))
+    held = np.concatenate([[rate[0] / 2], (rate[1:] + rate[:-1]) / 2])
+    happened = np.arange(len(rate))[:, None] >= ends[None, :]
+    return replace(path, rate=rate, held=held, starts=ends - 1, ends=ends, happened=happened)
 
 
 def _jumps(rates: Array) -> NDArray[np.intp]:
