@@ -97,7 +97,15 @@ def test_strides_do_not_matter(interpreted: ProcessPoolExecutor) -> None:
 
 @pytest.mark.parametrize(
     ("name", "width", "capability"),
-    [("backward", 768, 80), ("backward", 8192, 90), ("combine", 2048, 90)],
+    [
+        ("backward", 768, 80),
+        ("backward", 8192, 90),
+        ("backward", 16384, 90),
+        ("row_means", 16384, 90),
+        ("combine", 2048, 90),
+        ("forward", 8192, 90),
+        ("wide_forward", 16384, 90),
+    ],
 )
 def test_compiled_it_has_no_atomics_and_fits_the_registers(
     compiling: ProcessPoolExecutor, name: str, width: int, capability: int
