@@ -2,15 +2,16 @@
 
 A step's gradient is the sum of its examples' shares c_i = w_i g_i, with weights w_i that sum to 1. Of independent examples
 E|sum c|² = |G|² + V and E sum |c_i|² = |G|² sum w² + V, where V is the variance of the step's gradient. So
-|G|² = (|sum c|² - sum |c_i|²) / (1 - sum w²) and V is the rest, without bias; with B equal weights V is tr(Σ) / B, and the pair is
-that of McCandlish et al. 2018 (1812.06162, appendix A.1). The noise scale is B V / |G|² examples. Nothing but the product with
-1 / |G|² needs the scale of the loss, so a scaled or divided loss gives the same noise scale.
+|G|² = (|sum c|² - sum |c_i|²) / (1 - sum w²) and V is the rest, without bias; with B equal weights V is tr(Σ) / B, and the
+pair is that of McCandlish et al. 2018 (1812.06162, appendix A.1). The noise scale is B V / |G|² examples, the batch at which
+both are equal. It does not depend on the scale of the loss, so a scaled or divided loss gives the same.
 """
 
 from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -90,66 +91,94 @@ class Averages:
         self.steps = 0
         kept = max(1, math.ceil(math.log(FORGOTTEN) / math.log(beta))) if beta else 1
         self._rows: deque[Array] = deque(maxlen=kept)
+        self._exact: deque[Array] = deque(maxlen=kept)  # those that measured every layer, for longer
 
     def add(self, row: Array) -> None:
         """One step's (layers, 2) components; nan where a layer was not measured."""
+        import numpy as np
+
         self._rows.append(row)
         self.steps += 1
+        if np.isfinite(row).all():
+            self._exact.append(row)
 
     def rows(self, exact: bool = False) -> tuple[Array, Array]:
-        """(steps, layers, 2) components and (steps,) weights that sum to 1; `exact`: of steps that measured every layer."""
+        """(steps, layers, 2) components and (steps,) weights that sum to 1; `exact`: of the steps that measured every layer.
+
+        Each step before another has `beta` times its weight; of exact steps, each exact one.
+        """
         import numpy as np
 
         if not self._rows:
             raise ForescaleError(
                 "a noise scale needs at least one update(); there was none: call it once an optimizer step."
             )
-        rows = np.stack(self._rows)
+        rows = np.stack(self._exact) if exact and self._exact else np.stack(self._rows)[: 0 if exact else None]
         weights = self.beta ** np.arange(len(rows))[::-1]
-        if exact:
-            whole = np.isfinite(rows).all((1, 2))
-            rows, weights = rows[whole], weights[whole]
         return rows, weights / weights.sum()
 
     def state(self) -> dict[str, Any]:
         """What `load` takes, for a checkpoint."""
-        return {"steps": self.steps, "rows": [row.tolist() for row in self._rows]}
+        rows = {"rows": self._rows, "exact": self._exact}
+        return {"steps": self.steps} | {name: [row.tolist() for row in kept] for name, kept in rows.items()}
 
     def load(self, state: dict[str, Any]) -> None:
         """Go on from a `state`."""
         import numpy as np
 
         self.steps = int(state["steps"])
-        self._rows.clear()
-        self._rows.extend(np.array(row, dtype=np.float64) for row in state["rows"])
+        for name, kept in (("rows", self._rows), ("exact", self._exact)):
+            kept.clear()
+            kept.extend(np.array(row, dtype=np.float64) for row in state[name])
 
 
 def noise_scale(rows: Array, weights: Array, tokens: float, of: str) -> NoiseScale:
     """The ratio of the averages of (steps, 2) components, never the average of ratios, which has no mean."""
     gradient, noise = (float(mean) for mean in weights @ rows)
     steps = 1 / float((weights**2).sum())
-    value, low, high = ratio(rows[:, 1], rows[:, 0], weights)
+    value, low, high = ratio((rows[:, 1],), (rows[:, 0],), weights)
     return NoiseScale(
         value=value, low=low, high=high, gradient=gradient, noise=noise,
         tokens_per_example=tokens, steps=steps, of=of,
     )  # fmt: skip
 
 
-def ratio(above: Array, below: Array, weights: Array) -> tuple[float, float, float]:
-    """A ratio of weighted means and its 95 % interval: leave-one-out jackknife of its logarithm, Student's t."""
+def predicted(norm: NoiseScale, factor: Ratio, gradient: float, noise: float) -> NoiseScale:
+    """The noise scale of all layers from that of the norm layers, and what total over norm layers was on exact steps.
+
+    `gradient` and `noise` are the two factors whose quotient `factor` is. Its error and that of `norm` count as independent.
+    """
+    reach = math.hypot(*(math.log(each.high / each.value) if _resolved(each) else math.inf for each in (norm, factor)))
+    value = norm.value * factor.value
+    low, high = value * math.exp(-reach), value * math.exp(min(reach, 700.0))  # math.exp(710) is too large
+    if math.isinf(reach):
+        low, high = norm.low * factor.low, math.inf
+    return NoiseScale(
+        value=value, low=low, high=high, gradient=norm.gradient * gradient, noise=norm.noise * noise,
+        tokens_per_example=norm.tokens_per_example, steps=norm.steps, of="all layers, from the norm layers",
+    )  # fmt: skip
+
+
+def _resolved(each: NoiseScale | Ratio) -> bool:
+    return each.value > 0 and math.isfinite(each.high)
+
+
+def ratio(above: Sequence[Array], below: Sequence[Array], weights: Array) -> tuple[float, float, float]:
+    """A product of weighted means over another, with its 95 % interval: leave-one-out jackknife of its logarithm, Student's t."""
     import numpy as np
 
-    top, bottom = float(weights @ above), float(weights @ below)
-    if bottom <= 0 or top <= 0:
-        return _unresolved(above, below, weights)
+    tops, bottoms = (np.stack([np.asarray(each) for each in side], 1) for side in (above, below))
+    top, bottom = weights @ tops, weights @ bottoms
+    if (bottom <= 0).any() or (top <= 0).any():
+        return _unresolved(tops, bottoms, weights)
+    value = float(top.prod() / bottom.prod())
     if len(weights) == 1:
-        return top / bottom, 0.0, math.inf
-    rest_top, rest_bottom = top - weights * above, bottom - weights * below
+        return value, 0.0, math.inf
+    rest_top, rest_bottom = top - weights[:, None] * tops, bottom - weights[:, None] * bottoms
     if (rest_bottom <= 0).any() or (rest_top <= 0).any():
-        return top / bottom, *_unresolved(above, below, weights)[1:]
-    spread = jackknife(np.log(rest_top / rest_bottom), weights)
-    reach = math.exp(_quantile(weights) * spread)
-    value = top / bottom
+        return value, *_unresolved(tops, bottoms, weights)[1:]
+    left_out = np.log(rest_top).sum(1) - np.log(rest_bottom).sum(1)
+    reach = math.exp(min(_quantile(weights) * jackknife(left_out, weights), 700.0))  # math.exp(710) is too large
     return value, value / reach, value * reach
 
 
@@ -171,14 +200,15 @@ def _quantile(weights: Array) -> float:
     return float(stdtrit(max(steps - 1, 1.0), (1 + LEVEL) / 2))
 
 
-def _unresolved(above: Array, below: Array, weights: Array) -> tuple[float, float, float]:
+def _unresolved(tops: Array, bottoms: Array, weights: Array) -> tuple[float, float, float]:
     """No gradient stands out of the noise: the ratio is at least what its interval's upper end would give."""
     import numpy as np
 
-    if len(weights) == 1:
-        return math.inf, 0.0, math.inf
-    top, bottom = float(weights @ above), float(weights @ below)
-    error = math.sqrt(float((weights**2) @ (below - bottom) ** 2) / (1 - float((weights**2).sum())))
-    most = bottom + _quantile(weights) * error
-    low = max(top, 0.0) / most if most > 0 else math.inf
-    return (top / bottom if bottom > 0 < top else math.inf), float(np.clip(low, 0, None)), math.inf
+    top, bottom = weights @ tops, weights @ bottoms
+    value = 0.0 if (bottom > 0).all() else math.inf
+    if len(weights) == 1 or tops.shape[1] > 1:
+        return value, 0.0, math.inf
+    error = np.sqrt(weights**2 @ (bottoms - bottom) ** 2 / (1 - (weights**2).sum()))
+    most = float((bottom + _quantile(weights) * error)[0])
+    low = max(float(top[0]), 0.0) / most if most > 0 else math.inf
+    return value, low, math.inf

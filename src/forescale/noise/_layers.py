@@ -15,7 +15,7 @@ from forescale.noise._site import Site
 if TYPE_CHECKING:
     from forescale.noise._meter import Meter
 
-Arrived = Callable[[], None]
+Arrived = Callable[["Layer"], None]
 
 
 class Layer:
@@ -28,6 +28,7 @@ class Layer:
         self.active = True
         self.slots = [slot for site in sites for slot in site.slots]
         self.records: list[list[Tensor]] = [[] for _ in self.slots or self.parameters]
+        self.head: Site | None = None  # counts the positions that have a loss; of this layer or of none
         self.counts: list[Tensor] = []
         self._handles: list[Any] = []
 
@@ -36,12 +37,17 @@ class Layer:
         """Whether only whole backward passes are measured."""
         return not self.sites
 
+    @property
+    def follows(self) -> bool:
+        """Whether its modules' methods are replaced in this step."""
+        return self.active and not self.sampled
+
     def follow(self, arrived: Arrived) -> None:
         """Replace the methods and collect what comes back."""
-        for site in self.sites:
+        for site in self._replaced():
             site.replace()
-            if site.counts is not None:
-                self._collect(site.counts, self.counts, arrived)
+        if self.head is not None:
+            self._collect(self.head.count_positions(), self.counts, arrived)
         for slot, records in zip(self.slots, self.records, strict=False):
             self._collect(slot, records, arrived)
         if self.sampled:
@@ -50,16 +56,16 @@ class Layer:
 
     def _collect(self, slot: Any, records: list[Tensor], arrived: Arrived) -> None:
         def take(slot: Any) -> None:
+            arrived(self)
             records.append(slot.grad)
             slot.grad = None
-            arrived()
 
         self._handles.append(slot.register_post_accumulate_grad_hook(take))
 
     def _sample(self, parameter: Any, records: list[Tensor], arrived: Arrived) -> None:
         def take(grad: Tensor) -> None:
+            arrived(self)
             records.append(grad.detach().double().square().sum())
-            arrived()
 
         self._handles.append(parameter.register_hook(take))
 
@@ -69,10 +75,9 @@ class Layer:
         for site in self.sites:
             site.active = active
 
-    def keep_last(self) -> None:
-        """Drop all but the last backward pass."""
-        for records in (*self.records, self.counts):
-            del records[:-1]
+    def has_gradient(self) -> bool:
+        """Whether a backward pass has left one."""
+        return any(parameter.grad is not None for parameter in self.parameters)
 
     def forget(self) -> None:
         """Drop every record."""
@@ -83,8 +88,11 @@ class Layer:
         """Undo `follow`."""
         for handle in self._handles:
             handle.remove()
-        for site in self.sites:
+        for site in self._replaced():
             site.restore()
+
+    def _replaced(self) -> set[Site]:
+        return {*self.sites} if self.head is None else {*self.sites, self.head}
 
 
 def find_layers(meter: Meter, model: nn.Module, wanted: str | Iterable[str], unknown: str) -> list[Layer]:
@@ -113,7 +121,8 @@ def find_layers(meter: Meter, model: nn.Module, wanted: str | Iterable[str], unk
         layers += [Layer(name, list(module.parameters(recurse=False)), ()) for name, module in strange.items()]
     if not layers:
         raise ForescaleError(f"a noise meter found no trainable layers to follow; layers is {wanted!r}: name others.")
-    _count_at_the_head(model, layers)
+    if (head := _head(model)) is not None:
+        _count_at(meter, *head, layers)
     return layers
 
 
@@ -161,11 +170,25 @@ def _layer(group: Sequence[Site]) -> Layer:
     return Layer(" + ".join(dict.fromkeys(site.name for site in group)), list(parameters.values()), group)
 
 
-def _count_at_the_head(model: nn.Module, layers: Sequence[Layer]) -> None:
-    """The last linear layer sees which positions have a loss."""
+def _head(model: nn.Module) -> tuple[str, nn.Module, str] | None:
+    """The linear layer that the loss is of: the model says it, or it is tied to a table, or the last; and its method."""
     ask: Any = getattr(model, "get_output_embeddings", lambda: None)
-    head = ask()
-    linear = [site for layer in layers for site in layer.sites if site.rule == "linear"]
-    own = [site for site in linear if site.module is head or (head is None and site.table is not None)] or linear[-1:]
-    for site in own[:1]:
-        site.count_positions()
+    stated = ask()
+    rules = [
+        (*named, method, rule) for named in model.named_modules() for method, rule in (rules_of(named[1]) or {}).items()
+    ]
+    tables = {id(module.weight) for _, module, _, rule in rules if rule == "embedding"}
+    linear = [(name, module, method) for name, module, method, rule in rules if rule == "linear"]
+    own = [each for each in linear if each[1] is stated or (stated is None and id(each[1].weight) in tables)]
+    return next(iter(own or linear[-1:]), None)
+
+
+def _count_at(meter: Meter, name: str, head: nn.Module, method: str, layers: Sequence[Layer]) -> None:
+    """Let the head count positions, whether it is followed or not."""
+    for layer in layers:
+        for site in layer.sites:
+            if site.module is head and site.method == method:
+                layer.head = site
+                return
+    layers[0].head = Site(meter, name, head, method, "linear")
+    layers[0].head.active = False

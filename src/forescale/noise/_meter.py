@@ -10,11 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from forescale.errors import ForescaleError
-from forescale.noise._estimate import Averages, NoiseScale, Ratio, components, noise_scale, ratio
+from forescale.noise._estimate import Averages, NoiseScale, Ratio, components, noise_scale, predicted, ratio
 from forescale.noise._gradients import Processes, squared_norms
 from forescale.noise._layers import Layer, find_layers
-from forescale.noise._mixing import check_loss, refuse_mixing, tensors_of
+from forescale.noise._mixing import check_loss, check_uses, refuse_mixing, tensors_of
+from forescale.noise._records import MOST_EXAMPLES
 from forescale.noise._shares import Shares, gather
+from forescale.noise._site import Hook
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,10 +32,10 @@ class Meter:
 
     `layers` is `all`, `norm` (the norm layers, at next to no cost) or names of modules (`*` stands for any text). With `norm` and
     `exact_every`, every so many steps are exact, and `noise_scale` is the norm layers' times the ratio that those steps show.
-    `mean_over` says what the loss is a mean over: all `tokens` of a step that have a loss, or `examples`, each of which counts the
-    same. `unknown` modules are an `error`, left out (`skip`), or `sampled`: measured a backward pass at a time. `beta` is of the
-    moving averages. `group` holds the processes that share a batch (`world`: all there are; None: this one alone). `scaler` is a
-    GradScaler whose scale the norms are freed of.
+    `mean_over` says what the loss is a mean over: all `tokens` of a step that have a loss, or `examples`, each of which counts
+    the same. `unknown` modules are an `error`, left out (`skip`), or `sampled`: measured a backward pass at a time. `beta` is of
+    the moving averages, whose exact steps count exact steps alone. `group` holds the processes that share a batch (`world`: all
+    there are; None: this one alone). `scaler` is a GradScaler whose scale the norms are freed of.
 
     Adds nothing to the model's state_dict and renames no parameter; `close()` leaves the model as it was. Raises
     `ForescaleError` for modules that it cannot follow and for losses that mix examples.
@@ -65,17 +67,16 @@ class Meter:
         self._layers = find_layers(self, model, wanted, unknown)
         self._partial, self._every = layers == "norm", exact_every
         self._mean_over, self._scaler, self._group = mean_over, scaler, group
-        self._exact = True
         self._big: tuple[Tensor, Tensor] | None = None
-        parameters = [p for layer in self._layers for p in layer.parameters]
-        self._smallest = min(parameters, key=lambda p: p.numel())
-        self._last: Any = None  # its gradient after the last backward pass
+        self._latest: Layer | None = None  # that a record came from
+        self._whole = False  # whether its gradient was there when the last backward pass had ended
         self._outputs: list[Any] | None = []  # what the model's outputs came from, until a loss was checked
-        self._tokens = 1.0
+        self._tokens = self._scale = 1.0
         self._queued = False
         self._hooks = [
-            model.register_forward_pre_hook(self._enter, with_kwargs=True), model.register_forward_hook(self._leave)
-        ]  # fmt: skip
+            model.register_forward_pre_hook(Hook(self._enter), with_kwargs=True),
+            model.register_forward_hook(Hook(self._leave)),
+        ]
         for layer in self._layers:
             layer.follow(self._arrived)
 
@@ -87,31 +88,45 @@ class Meter:
             if isinstance(value, Tensor) and value.dim() > 0:
                 self.examples = value.shape[0]
                 self.length = value.shape[1] if value.dim() > 1 else 1
-                return
+                break
+        if self.examples is not None and self.examples > MOST_EXAMPLES:
+            raise ForescaleError(
+                f"a noise meter holds {MOST_EXAMPLES} examples a backward pass; got {self.examples}: accumulate smaller ones."
+            )
+        if torch.is_grad_enabled() and not torch.compiler.is_compiling():
+            self._begin()
 
     def _leave(self, _: nn.Module, __: Any, output: Any) -> None:
         if self._outputs is not None and torch.is_grad_enabled() and not torch.compiler.is_compiling():
             self._outputs += [tensor.grad_fn for tensor in tensors_of(output)]
 
-    def _arrived(self) -> None:
-        """A record has come; when this backward pass has ended, its gradients are read, before anyone clips them."""
+    def _begin(self) -> None:
+        """Gradients that were there, and are not, were set to None in between: a new step."""
+        if self._whole and self._latest is not None and not self._latest.has_gradient():
+            self._whole = False
+            for layer in self._layers:
+                layer.forget()
+
+    def _arrived(self, layer: Layer) -> None:
+        """A record comes; when this backward pass has ended, its gradients are read, before anyone clips them."""
         if not self._queued:
             self._queued = True
             engine.queue_callback(self._ending)
-            if self._outputs:
+            self._begin()
+            if self._outputs is not None:
                 check_loss(self._outputs)
+                check_uses({id(p): each.name for each in self._layers if each.follows for p in each.parameters})
                 self._outputs = None
+        self._latest = layer
 
     def _ending(self) -> None:
         engine.queue_callback(self._ended)  # behind the wrappers' own callbacks, which finish the gradients
 
     def _ended(self) -> None:
         self._queued = False
-        grad = self._smallest.grad
-        if self._last is not None and grad is not self._last:
-            for layer in self._layers:
-                layer.keep_last()  # gradients were set to None in between: a new step
-        self._last = grad
+        assert self._latest is not None
+        self._whole = self._latest.has_gradient()
+        self._scale = 1.0 if self._scaler is None else float(self._scaler.get_scale())
         device = self._layers[0].parameters[0].device
         self._big = squared_norms([layer.parameters for layer in self._layers], device)
 
@@ -124,7 +139,7 @@ class Meter:
         """
         shares = self._shares()
         weights = torch.where(shares.counts > 0, shares.weights, 1.0)
-        return shares.norms.sum(0) / weights.square() / self._scale() ** 2
+        return shares.norms.sum(0) / weights.square() / self._scale**2
 
     def update(self, batch_size: int | None = None) -> None:
         """Count one optimizer step: after its last backward pass, before or after clipping and the optimizer's own step.
@@ -153,48 +168,50 @@ class Meter:
         counts, squares, positions, examples, passes = (float(v) for v in sums[2 * layers :])
         row = np.full((layers, 2), np.nan)
         for i, layer in enumerate(self._layers):
+            if layer.sampled and passes < 2:
+                raise ForescaleError(
+                    f"{layer.name} is sampled, which needs two backward passes or more an optimizer step; got one: accumulate."
+                )
             if layer.active:
                 small, weights = (sampled[i], 1 / passes) if layer.sampled else (norms[i], squares / counts**2)
                 row[i] = components(big[i], small / processes.size**2, weights)
         row[:, 1] *= examples  # V is tr(Σ) / B
-        return row / self._scale() ** 2, round(examples), (positions / examples) or float(self.length or 1)
+        return row / self._scale**2, round(examples), (positions / examples) or float(self.length or 1)
 
     @property
     def noise_scale(self) -> NoiseScale:
         """The noise scale of all followed parameters; in norm mode with exact steps, the total that they predict."""
         if not self._partial:
             return self._scale_of([True] * len(self._layers), "all followed layers")
-        found = self.norm_scale
         if self._every is None:
-            return found
-        from dataclasses import replace
-
-        factor = self.norm_ratio
-        value = found.value * factor.value
-        spread = ((found.high / found.value - 1) ** 2 + (factor.high / factor.value - 1) ** 2) ** 0.5 + 1
-        return replace(found, value=value, low=value / spread, high=value * spread, of="all, from norm layers")
+            return self.norm_scale
+        rows, weights = self._averages.rows(exact=True)
+        total, part = (weights @ each for each in (rows.sum(1), rows[:, self._norms()].sum(1)))
+        return predicted(self.norm_scale, self.norm_ratio, *(float(v) for v in total / part))
 
     @property
     def norm_scale(self) -> NoiseScale:
         """The noise scale of the norm layers alone."""
-        return self._scale_of([layer.kind == "norm" for layer in self._layers], "norm layers")
+        return self._scale_of(self._norms(), "norm layers")
 
     @property
     def norm_ratio(self) -> Ratio:
         """Total over norm-layer noise scale, on the steps that measured every layer."""
-        norm = [layer.kind == "norm" for layer in self._layers]
         rows, weights = self._averages.rows(exact=True)
-        if not len(rows) or not any(norm):
+        if not len(rows) or not any(self._norms()):
             raise ForescaleError('a ratio needs exact steps and norm layers: give layers="norm" and exact_every.')
-        total, part = rows.sum(1), rows[:, norm].sum(1)
-        scale = (weights @ part[:, 0]) / (weights @ total[:, 0])  # a ratio of ratios, first order in both denominators
-        above = total[:, 1] * scale
-        value, low, high = ratio(above, part[:, 1], weights)
+        (gradient, noise), (norm_gradient, norm_noise) = rows.sum(1).T, rows[:, self._norms()].sum(1).T
+        value, low, high = ratio((noise, norm_gradient), (gradient, norm_noise), weights)
         return Ratio(value=value, low=low, high=high)
+
+    def _norms(self) -> list[bool]:
+        return [layer.kind == "norm" for layer in self._layers]
 
     def per_layer(self) -> dict[str, NoiseScale]:
         """The noise scale of each followed module's own parameters."""
-        return {layer.name: self._scale_of([each is layer for each in self._layers], layer.name) for layer in self._layers}
+        return {
+            layer.name: self._scale_of([each is layer for each in self._layers], layer.name) for layer in self._layers
+        }
 
     def per_type(self) -> dict[str, NoiseScale]:
         """The noise scale of all modules of a kind: linear, norm, embedding, experts."""
@@ -204,7 +221,8 @@ class Meter:
     def _scale_of(self, chosen: list[bool], of: str) -> NoiseScale:
         import numpy as np
 
-        rows, weights = self._averages.rows()
+        partly = self._every is not None and any(c and not norm for c, norm in zip(chosen, self._norms(), strict=True))
+        rows, weights = self._averages.rows(exact=partly)
         rows = rows[:, chosen].sum(1)
         measured = np.isfinite(rows).all(1)
         if not measured.any():
@@ -237,11 +255,8 @@ class Meter:
                 )
         return shares
 
-    def _scale(self) -> float:
-        return 1.0 if self._scaler is None else float(self._scaler.get_scale())
-
     def _forget(self) -> None:
-        self._big, self._last = None, None
+        self._big, self._whole = None, False
         for layer in self._layers:
             layer.forget()
         self._choose_exact()
@@ -263,5 +278,7 @@ class Meter:
     def __enter__(self) -> Meter:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()

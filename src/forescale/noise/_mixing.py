@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, cast
 
 import torch
@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from forescale.errors import ForescaleError
 
 NORMALISERS = {"NativeBatchNormBackward0", "CudnnBatchNormBackward0", "MiopenBatchNormBackward0"}
+OURS = ("Tracked", "PerExample", "Compiled")  # first letters of the nodes that give records
+VIEWS = {"ToCopyBackward0", "TBackward0", "TransposeBackward0", "PermuteBackward0"}
 PRODUCTS = {"MmBackward0", "AddmmBackward0", "CdistBackward0", "EuclideanDistBackward0"}  # of examples with examples
 
 
@@ -42,6 +44,36 @@ def check_loss(outputs: Iterable[Any]) -> None:
                 f"the loss mixes the examples of a batch ({name.removesuffix('Backward0')} of the model's outputs), so that "
                 "no example has a gradient of its own: a noise meter needs a sum over examples."
             )
+
+
+def check_uses(followed: Mapping[int, str]) -> None:
+    """In a backward pass: raise `ForescaleError` if a followed parameter is used outside its module.
+
+    `followed` maps ids of parameters to their modules' names. A compiled graph is not looked into.
+    """
+    users: dict[Any, list[Any]] = {}
+    for node in _children_first([loss.grad_fn for loss in _losses()], set()):
+        for child, _ in node.next_functions:
+            if child is not None:
+                users.setdefault(child, []).append(node)
+    for leaf in users:
+        name = followed.get(id(getattr(leaf, "variable", None)))
+        for user in () if name is None else _through(users, leaf):
+            if not user.name().startswith(OURS):
+                raise ForescaleError(
+                    f"{name} has a parameter that is also used outside of its forward pass (by "
+                    f"{user.name().removesuffix('Backward0')}), where a noise meter cannot follow it: call the module "
+                    "instead, or leave it out by `layers`."
+                )
+
+
+def _through(users: Mapping[Any, Sequence[Any]], node: Any) -> Iterator[Any]:
+    """What uses a node, behind casts and transposes."""
+    for user in users.get(node, ()):
+        if user.name() in VIEWS:
+            yield from _through(users, user)
+        else:
+            yield user
 
 
 def _losses() -> list[Tensor]:

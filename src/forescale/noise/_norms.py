@@ -12,7 +12,8 @@ from forescale.noise._records import record, squared
 
 linalg: Any = torch.linalg
 aten: Any = torch.ops.aten
-LARGE = 2**16  # elements an example from which one call of the fused kernel each is the faster way (facts: performance.md 4)
+# Elements an example from which one call of the fused kernel each is the faster way, measured.
+LARGE = 2**16
 
 
 class TrackedLayerNorm(torch.autograd.Function):

@@ -17,7 +17,7 @@ from forescale.errors import ForescaleError
 from forescale.noise._experts import TrackedExperts, sizes_of
 from forescale.noise._linear import ELEMENT, TrackedLinear
 from forescale.noise._norms import TrackedLayerNorm, TrackedRMSNorm
-from forescale.noise._tables import PerExample, TrackedEmbedding
+from forescale.noise._tables import CountedPositions, PerExample, TrackedEmbedding
 
 if TYPE_CHECKING:
     from forescale.noise._site import Site
@@ -34,20 +34,29 @@ def linear(site: Site, x: Tensor) -> Tensor:
     shaped = x if x.dim() > 2 else _by_example(x, site)
     link, ids = site.link()
     element = ELEMENT.get(x.device.type, ELEMENT["cuda"])
-    y = TrackedLinear.apply(shaped, weight, bias, site.slot, site.counts, mask, link, ids, element)
+    # With one position an example there is nothing to count, and a gradient of 0 may be a loss that is flat there.
+    counts = site.counts if shaped.shape[1:-1].numel() > 1 else None
+    y = TrackedLinear.apply(shaped, weight, bias, site.slot, counts, mask, link, ids, element)
     return y if shaped is x else y.flatten(0, 1)
 
 
 def embedding(site: Site, ids: Tensor) -> Tensor:
     """A table of vectors; positions, which are the same for all examples, are looked up once an example."""
     module: Any = site.module
-    examples = site.meter.examples
-    if examples is not None and (ids.dim() == 1 or ids.shape[0] != examples) and ids.shape[:-1].numel() == 1:
-        ids = ids.expand(examples, ids.shape[-1])
-    padding = getattr(module, "padding_idx", None)
-    y, link = TrackedEmbedding.apply(ids, module.weight, site.slot, padding, site.head is not None)
-    site.made(link, ids)
-    return y
+    rows = ids if site.meter.examples is None else _ids_by_example(ids, site.meter.examples, site.meter.length or 1)
+    y, link = TrackedEmbedding.apply(
+        rows, module.weight, site.slot, getattr(module, "padding_idx", None), site.head is not None
+    )
+    site.made(link, rows)
+    return y.view(*ids.shape, -1) if rows.numel() == ids.numel() else y
+
+
+def counted(site: Site, y: Tensor) -> Tensor:
+    """The output of a head that is not followed itself, and says which positions have a loss."""
+    shaped = y if y.dim() > 2 else _by_example(y, site)
+    if shaped.shape[1:-1].numel() == 1:
+        return y
+    return CountedPositions.apply(shaped, site.counts).view(y.shape)
 
 
 def layer_norm(site: Site, x: Tensor) -> Tensor:
@@ -94,7 +103,11 @@ RULES: Mapping[str, Rule] = {
     "broadcast": broadcast,
     "experts": experts,
 }
-KINDS = {"layer_norm": "norm", "rms_norm": "norm", "broadcast": "norm"}  # of parameters, where they differ from the rule
+KINDS = {
+    "layer_norm": "norm",
+    "rms_norm": "norm",
+    "broadcast": "norm",
+}  # of parameters, where they differ from the rule
 
 
 class Seen:
@@ -119,15 +132,25 @@ def _cast(x: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tenso
 
 
 def _by_example(x: Tensor, site: Site) -> Tensor:
-    examples = site.meter.examples
+    examples, length = site.meter.examples, site.meter.length
     if examples is None or len(x) == examples:
         return x.unsqueeze(1)
-    if len(x) % examples:
+    if len(x) != examples * (length or 1):
         raise ForescaleError(
-            f"a noise meter needs the batch dimension first; {site.name} got {len(x)} rows of {examples} examples: "
-            "leave the module out by `layers`, or pass it (examples, ..., features)."
+            f"a noise meter needs the batch dimension first; {site.name} got {len(x)} rows of {examples} examples of length "
+            f"{length}: leave the module out by `layers`, or pass it (examples, ..., features)."
         )
     return x.unflatten(0, (examples, -1))
+
+
+def _ids_by_example(ids: Tensor, examples: int, length: int) -> Tensor:
+    """(examples, ...), of ids that may be those of positions, or of all tokens one after another."""
+    if ids.dim() > 1:
+        shared = ids.shape[0] != examples and ids.shape[:-1].numel() == 1
+        return ids.expand(examples, ids.shape[-1]) if shared else ids
+    if len(ids) == examples * length or (len(ids) == examples and len(ids) != length):
+        return ids.view(examples, -1)
+    return ids.expand(examples, len(ids))
 
 
 def rules_of(module: nn.Module) -> dict[str, str] | None:
@@ -138,6 +161,10 @@ def rules_of(module: nn.Module) -> dict[str, str] | None:
     if not parameters:
         return {}
     forward = type(module).forward
+    if "weight" not in parameters and hasattr(module, "weight"):
+        return None  # it is made of other parameters
+    if isinstance(module, nn.modules.linear.NonDynamicallyQuantizableLinear):
+        return None  # nn.MultiheadAttention does not call it
     for owner, rule in ((nn.Linear, "linear"), (nn.Embedding, "embedding"), (nn.LayerNorm, "layer_norm")):
         if forward is owner.forward:
             return {"forward": rule}
@@ -174,7 +201,7 @@ def _run(module: nn.Module, given: Mapping[str, Tensor], x: Tensor) -> Tensor | 
     try:
         with torch.no_grad():
             y = type(module).forward(Seen(module, given), x)  # type: ignore[arg-type]
-    except Exception:  # noqa: BLE001  # whatever a stranger's module raises, it is not one that is known
+    except Exception:  # whatever a stranger's module raises, it is not one that is known
         return None
     return y.float() if isinstance(y, Tensor) else None
 

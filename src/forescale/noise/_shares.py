@@ -38,7 +38,9 @@ class Shares:
 
 def gather(layers: Sequence[Layer], mean_over: str) -> Shares:
     """The shares that the layers' records make. Raises `ForescaleError` where they do not fit together."""
-    slots = [(i, records) for i, layer in enumerate(layers) if not layer.sampled for records in layer.records if records]
+    slots = [
+        (i, records) for i, layer in enumerate(layers) if not layer.sampled for records in layer.records if records
+    ]
     passes = max((len(r) for layer in layers for r in layer.records), default=0)
     if not passes:
         raise ForescaleError(
@@ -53,7 +55,9 @@ def gather(layers: Sequence[Layer], mean_over: str) -> Shares:
             )
     sampled = torch.stack([_sampled(layer) for layer in layers])
     if not slots:
-        raise ForescaleError("only sampled layers were seen: a noise scale needs one layer at least that tells examples apart.")
+        raise ForescaleError(
+            "only sampled layers were seen: a noise scale needs one layer at least that tells examples apart."
+        )
     stacked = torch.stack([torch.stack(records) for _, records in slots]).double()  # (slots, passes, entries)
     sizes = _sizes(stacked, [layers[i].name for i, _ in slots])
     found = torch.cat([stacked[:, m, :n] for m, n in enumerate(sizes)], 1)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from forescale.errors import ForescaleError
 from forescale.noise._records import make_slot
-from forescale.noise._rules import KINDS, RULES, eps_of
+from forescale.noise._rules import KINDS, RULES, counted, eps_of
 
 if TYPE_CHECKING:
     from forescale.noise._meter import Meter
@@ -34,7 +34,7 @@ class Site:
         self.slots = [make_slot(first.device, dtype) for _ in range(count)]
         self.counts: Tensor | None = None
         self._held: tuple[Tensor, Tensor] | None = None
-        self._plain = getattr(module, method)
+        self.plain = getattr(module, method)
 
     @property
     def slot(self) -> Tensor:
@@ -43,7 +43,7 @@ class Site:
 
     def count_positions(self) -> Tensor:
         """Let the site count, for each example, the positions that have a gradient; the slot that holds it."""
-        self.counts = make_slot(self.slot.device, self.slot.dtype)
+        self.counts = self.counts if self.counts is not None else make_slot(self.slot.device, self.slot.dtype)
         return self.counts
 
     def replace(self) -> None:
@@ -59,7 +59,8 @@ class Site:
         """The rule, where there will be a gradient; else the method itself."""
         if self.active and torch.is_grad_enabled():
             return RULES[self.rule](self, *arguments, **named)
-        return self._plain(*arguments, **named)
+        y = self.plain(*arguments, **named)
+        return y if self.counts is None or not torch.is_grad_enabled() else counted(self, y)
 
     def made(self, link: Tensor, ids: Tensor) -> None:
         """Keep an embedding's link for its head."""
@@ -71,7 +72,9 @@ class Site:
             return None, None
         held, self.table._held = self.table._held, None
         if held is None:
-            raise ForescaleError(f"{self.name} shares its weight with {self.table.name}, which must be called before it.")
+            raise ForescaleError(
+                f"{self.name} shares its weight with {self.table.name}, which must be called before it."
+            )
         return held
 
     def needed_examples(self) -> int:
@@ -99,6 +102,26 @@ class Replacement:
 
     def __reduce__(self) -> Any:
         return _method, (self.site.module, self.site.method)
+
+
+class Hook:
+    """A hook of the followed model; a copy of the model gets one that does nothing."""
+
+    def __init__(self, run: Callable[..., None]) -> None:
+        self.run = run
+
+    def __call__(self, *arguments: Any) -> None:
+        self.run(*arguments)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Hook:
+        return Hook(_nothing)
+
+    def __reduce__(self) -> Any:
+        return Hook, (_nothing,)
+
+
+def _nothing(*_: Any) -> None:
+    pass
 
 
 def _method(module: nn.Module, name: str) -> Callable[..., Any]:

@@ -70,4 +70,22 @@ class PerExample(torch.autograd.Function):
         (slot,) = ctx.saved_tensors
         once(ctx)
         rows = grads[0].flatten(1)
+        if not ctx.needs_input_grad[0]:
+            return None, record(rows.new_zeros(len(rows)), slot), None
         return rows.sum(0), record(squared(rows), slot), None
+
+
+class CountedPositions(torch.autograd.Function):
+    """`x` (examples, ..., size); the gradient of `slot` is how many positions of each example have a gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, slot: Tensor) -> Tensor:
+        ctx.save_for_backward(slot)
+        return x.view_as(x)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, *grads: Any) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
+        (slot,) = ctx.saved_tensors
+        once(ctx)
+        return grads[0], record(grads[0].any(-1).flatten(1).sum(1), slot)
