@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from forescale.cli._options import Flag, Number, OptionalFile, Whole, whole
+from forescale.cli._options import Flag, Number, OptionalFile, OptionalWhole, whole
 from forescale.cli._outputs import check_destinations, write
 from forescale.errors import ForescaleError
 from forescale.quantities import parse_quantity
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from forescale.schedules import Averaging, Schedule
 
 Names = Annotated[list[str] | None, Parameter(negative="", consume_multiple=True)]
+Files = Annotated[list[Path] | None, Parameter(negative="", consume_multiple=True)]
+STEPS = 20_000
 TIMESCALE = 0.21
 WHENCE = "measured at 20 tokens per parameter (Power Lines, 610M); yours is B / (learning rate x weight decay x D)"
 NOTICED = 0.999  # the largest factor, below which the peak counts as missed
@@ -36,7 +38,9 @@ def schedule(
     /,
     *,
     compare: Names = None,
-    steps: Whole = 20_000,
+    runs: Files = None,
+    steps: OptionalWhole = None,
+    peak: Number = None,
     warmup: Number = None,
     final: float | None = None,
     timescale: Number = None,
@@ -49,16 +53,22 @@ def schedule(
     Names: linear, cosine, wsd, wsd-sqrt, tenth, step, constant, inverse-sqrt, cyclic, points; with options as in
     wsd:decay=0.1, step:0.5=0.1 or points:0=0,0.1=1,1=0. Without names, all but points are compared.
 
+    With --runs, a law of loss along a schedule is fitted to the curves, and the schedules are ranked by their final loss.
+
     Parameters
     ----------
     name
         One schedule, instead of --compare.
     compare
         Several schedules.
+    runs
+        CSV files of loss curves with the columns step, loss, learning_rate (and run, where a file has several).
     steps
-        Optimizer steps of the run.
+        Optimizer steps of the run (default 20000; with --runs those of the longest curve).
+    peak
+        With --runs, the peak learning rate (default: that of the curves).
     warmup
-        Linear warmup: below 1 a share of the run, from 1 on in steps (default: 0.1 of the run).
+        Linear warmup: below 1 a share of the run, from 1 on in steps (default: 0.1 of the run; with --runs the curves' own).
     final
         Final over peak learning rate, of the schedules that have one (default 0).
     timescale
@@ -75,10 +85,61 @@ def schedule(
         from forescale.plots import picture_format
 
         picture_format(picture)  # refuses another suffix before any work is done
+    if runs:
+        if table or timescale is not None:
+            raise ForescaleError(
+                "--runs ranks schedules by their loss; got --table or --timescale with it: leave them out."
+            )
+        _rank(name, compare, runs, steps, peak, warmup, final, json=json, picture=picture)
+        return
+    if peak is not None:
+        raise ForescaleError(f"--peak goes with --runs; got {peak} without it: a factor needs no peak.")
+    steps = STEPS if steps is None else steps
     schedules = _schedules(name, compare, _share(warmup, steps), final)
     given = None if timescale is None else parse_quantity(timescale, "--timescale")
     drawn = None if picture is None else _draw(schedules, steps, given or TIMESCALE, picture)
     _print(schedules, steps, given, table=table, json=json)
+    if drawn is not None and picture is not None:
+        print(f"forescale: {write(picture, drawn)} {picture}", file=sys.stderr)
+
+
+def _rank(
+    name: str | None,
+    compare: Sequence[str] | None,
+    runs: Sequence[Path],
+    steps: int | None,
+    peak: str | None,
+    warmup: str | None,
+    final: float | None,
+    *,
+    json: bool,
+    picture: Path | None,
+) -> None:
+    from json import dumps
+
+    from forescale.cli._schedule_runs import CANDIDATES, as_document, print_ranking, rank, read_law, warmup_of
+    from forescale.schedules._check import step_count
+
+    law = read_law(runs)
+    steps = int(law.time_unit) if steps is None else step_count(steps, "--steps")
+    share = _share(warmup, steps)
+    share = warmup_of(law, steps) if share is None else share
+    schedules = _schedules(name, compare or (None if name else CANDIDATES), share, final)
+    height = None if peak is None else parse_quantity(peak, "--peak")
+    found = rank(law, schedules, steps, height, final or 0.0, share)
+    drawn = None
+    if picture is not None:
+        from forescale.plots import picture_bytes, ranking_figure
+
+        drawn = picture_bytes(
+            ranking_figure(law, found.schedules, found.ranked, found.best, steps, found.peak), picture
+        )
+    if json:
+        print(dumps(as_document(found), indent=2, allow_nan=False))
+    else:
+        print_ranking(found)
+    if sys.stdout is not None:
+        sys.stdout.flush()  # what cannot be printed fails here, before a file is written
     if drawn is not None and picture is not None:
         print(f"forescale: {write(picture, drawn)} {picture}", file=sys.stderr)
 

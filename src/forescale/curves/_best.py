@@ -27,7 +27,7 @@ COMPARED = ("linear", "cosine", "wsd 10%", "wsd 20%", "wsd 40%")
 POINTS = 400  # at which a candidate is read
 DEEP = 8.0  # the most that a piece may lower ln(rate - floor)
 NUDGE = 1e-4
-ITERATIONS = 50
+ITERATIONS = 120
 STARTS = 2  # the best of the usual schedules
 
 

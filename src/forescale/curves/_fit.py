@@ -29,7 +29,7 @@ ALIKE = 1.25  # times the misfit from the latest start: an earlier one may have 
 AT_MOST = 0.5  # of a curve is left out at its start
 BEND = 1e-3  # of Huber's loss on relative residuals, or
 NOISES = 2.0  # standard deviations of a curve's own noise, if that is more
-DRAWS, NEAR = 200, 6.0  # fits around the best; those are near-equal whose objective is within so many UNIT² of it
+DRAWS, NEAR = 100, 6.0  # fits around the best; those are near-equal whose objective is within so many UNIT² of it
 SURE = {
     1: 6.31,
     2: 2.92,

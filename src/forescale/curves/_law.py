@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import NormalDist
 from typing import TYPE_CHECKING
 
@@ -38,13 +38,13 @@ class CurveLaw:
     name: str
     reason: str
     solution: Solution
-    near: tuple[Solution, ...]
+    near: tuple[Solution, ...] = field(repr=False)
     left_out: Mapping[str, tuple[float, ...]]
     tightness: float
     start: float
     time_unit: float
     rate_unit: float
-    curves: tuple[Curve, ...]
+    curves: tuple[Curve, ...] = field(repr=False)
 
     def predict(self, step: ArrayLike, learning_rate: ArrayLike) -> Array:
         """The loss (nats per token) at each step of a schedule: two sequences of one length, sorted by step.

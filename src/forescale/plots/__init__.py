@@ -8,6 +8,7 @@ from forescale.plots._coefficients import value_chart as value_chart
 from forescale.plots._coverage import coverage_map as coverage_map
 from forescale.plots._critical_batch import branches_chart as branches_chart
 from forescale.plots._critical_batch import critical_batch_figure as critical_batch_figure
+from forescale.plots._curves import ranking_figure as ranking_figure
 from forescale.plots._frontier import frontier_figure as frontier_figure
 from forescale.plots._frontier import frontier_map as frontier_map
 from forescale.plots._frontier import frontier_trade as frontier_trade
@@ -18,6 +19,7 @@ from forescale.plots._landscape import landscape_maps as landscape_maps
 from forescale.plots._loss import loss_constants_chart as loss_constants_chart
 from forescale.plots._loss import loss_fit_chart as loss_fit_chart
 from forescale.plots._loss import loss_residual_chart as loss_residual_chart
+from forescale.plots._noise import noise_figure as noise_figure
 from forescale.plots._pareto import pareto_chart as pareto_chart
 from forescale.plots._plan import plan_map as plan_map
 from forescale.plots._residuals import residual_chart as residual_chart
@@ -59,9 +61,11 @@ __all__ = [
     "loss_fit_chart",
     "loss_residual_chart",
     "pareto_chart",
+    "noise_figure",
     "picture_bytes",
     "picture_format",
     "plan_map",
+    "ranking_figure",
     "residual_chart",
     "run_curve",
     "save",
