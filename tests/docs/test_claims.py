@@ -221,8 +221,46 @@ def test_how_many_runs_the_search_needs() -> None:
         f"needs {ours[0]:g} run at the median to come within 0.25 % of the lowest loss, and {ours[1]:g} to 0.1 %"
         in text
     )
-    assert f"CMA-ES samplers {best[0]:g} and {best[1]:g} " in text
+    assert f"CMA-ES samplers {best[0]:g} and {best[1]:g}. " in text
     assert all(3 * a <= b for a, b in zip(ours, best, strict=True))
+    alone = found["ours, published"]["median"]
+    assert f"with other labs' alone it needs {alone[0]:g} and {alone[1]:g} " in text
+
+
+@pytest.mark.parametrize(
+    ("row", "name"),
+    [
+        ("**ours**", "ours"),
+        ("ours, prior of other labs alone", "ours, published"),
+        ("random", "random"),
+        ("TPE", "tpe"),
+        ("CMA-ES", "cma-es"),
+        ("GP", "gp"),
+        ("TPE, started at our prior", "tpe + prior"),
+        ("CMA-ES, started at our prior", "cma-es + prior"),
+        ("GP, started at our prior", "gp + prior"),
+    ],
+)
+def test_the_table_of_the_search(row: str, name: str) -> None:
+    found = results("search")["step_law"][name]
+    cells = [x for pair in zip(found["median"], found["p90"], strict=True) for x in pair]
+    page = (ROOT / "docs" / "concepts" / "search.md").read_text(encoding="utf-8")
+    assert f"| {row} | {' | '.join(f'{x:g}' for x in cells)} | {found['counts']} |" in page
+
+
+def test_in_how_many_cells_the_search_keeps_to_a_third() -> None:
+    page = " ".join((ROOT / "docs" / "concepts" / "search.md").read_text(encoding="utf-8").split())
+    goals = results("search")["goals"]
+
+    def cells(name: str, what: str, level: str) -> int:
+        return sum(goals[kind][name][level][what] for kind in ("dense", "moe"))
+
+    levels, third, last = ("0.25 %", "0.1 %"), "a_third_at_the_median", "not_worse_at_p90"
+    lab, other = ([cells(n, w, x) for w in (third, last) for x in levels] for n in ("ours", "ours, published"))
+    assert f"in all {lab[0]} cells at 0.25 % and in {lab[1]} at 0.1 %" in page
+    assert f"not above it in {lab[2]} and {lab[3]}" in page
+    assert f"these are {other[0]} and {other[1]} cells, and {other[2]} and {other[3]}" in page
+    assert lab[0] == sum(goals[kind]["ours"]["0.25 %"]["cells"] for kind in ("dense", "moe"))
 
 
 def test_many_members_at_once() -> None:
