@@ -14,7 +14,10 @@ if TYPE_CHECKING:
     from forescale.train import TrainConfig
 
 # About how a run is carried out. A precision that changes the run is refused by the run itself, which knows its device.
-CARRIED_OUT = ("device", "precision", "compile", "parallel", "micro_batch", "threads", "eval_every", "checkpoint_every")
+CARRIED_OUT = (
+    *("device", "precision", "compile", "parallel", "micro_batch", "threads", "eval_every", "checkpoint_every"),
+    "noise",
+)
 DESCRIBING = ("params", "shape", "depth", "width", "tokens", "steps", "data")
 ABOUT_THE_CALL = ("out", "resume", "dry_run", "json", "log")
 NUMBERS = ("learning_rate", "weight_decay", "epsilon", "grad_clip", "init_std")

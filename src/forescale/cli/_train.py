@@ -21,12 +21,13 @@ if TYPE_CHECKING:
 
 Names = Annotated[list[str] | None, Parameter(negative="", consume_multiple=True)]
 DIVERGED = 3
+NOISE_PICTURE = "noise.png"
 SMALL_PARAMS = 1_000_000  # below, two threads of a busy machine are many times slower than one
 # Not in the signature, so that what was given can be told from what was not.
 DEFAULTS: dict[str, Any] = {
     "density": 1.0, "position": "rotary", "z_loss": 0.0, "tokenizer": "bytes", "errors": "strict",
     "schedule": "linear", "optimizer": "adamw", "scheme": "standard", "seed": 0, "precision": "auto", "parallel": "auto",
-    "device": "auto",
+    "device": "auto", "noise": "off",
 }  # fmt: skip
 
 
@@ -90,6 +91,7 @@ def train(
     threads: OptionalWhole = None,
     eval_every: OptionalWhole = None,
     checkpoint_every: OptionalWhole = None,
+    noise: str | None = None,
     log: Texts = None,
 ) -> None:
     """Train a model by the plan's recipe and measure its loss on held-out text.
@@ -221,6 +223,9 @@ def train(
         Steps between measurements on held-out text (default: at the end alone).
     checkpoint_every
         Steps between checkpoints (default: five minutes); there is one at the end too.
+    noise
+        Log the gradient noise scale: norm (from the norm layers, at next to no cost), all (exactly) or off (default). A
+        picture beside metrics.jsonl shows it with its interval, the batch and the loss.
     log
         tensorboard, wandb or trackio; repeatable.
     """
@@ -362,8 +367,20 @@ def _finish(result: Result, config: TrainConfig, run: PlannedRun | None, *, json
         print(json_module.dumps({**planned, "result": result.to_json()}, indent=2, allow_nan=False))
     elif not result.diverged:
         render.print_result(result, config.out)
+    if config.noise != "off" and config.out is not None:
+        _draw_noise(Path(config.out), config.seq_len)
     if result.diverged:
         _leave(_diverged(result, config), DIVERGED)
+
+
+def _draw_noise(folder: Path, seq_len: int) -> None:
+    from forescale.plots import noise_figure, save
+    from forescale.train._folder import METRICS
+    from forescale.train._metrics import records_until
+
+    records = [r for r in records_until(folder / METRICS, sys.maxsize) if r["loss"] is not None]
+    if records:
+        save(noise_figure(records, seq_len), folder / NOISE_PICTURE)
 
 
 def _diverged(result: Result, config: TrainConfig) -> str:

@@ -29,6 +29,7 @@ class Checkpoint:
     model: Mapping[str, Tensor]
     optimizer: Mapping[str, Any]
     rng: Mapping[str, Tensor]
+    noise: Mapping[str, Any] | None = None  # a meter's averages
 
 
 def save_checkpoint(folder: Path, step: int, stepper: Stepper, seconds: float, keep: int) -> None:
@@ -44,6 +45,7 @@ def save_checkpoint(folder: Path, step: int, stepper: Stepper, seconds: float, k
         "model": _whole(stepper.bare.state_dict(), stepper.world),
         "optimizer": _whole(stepper.optimizer.state_dict(), stepper.world),
         "rng": _random_state(stepper.world),
+        "noise": None if stepper.meter is None else stepper.meter.state_dict(),
     }
     if stepper.world.main:
         try:
@@ -82,7 +84,8 @@ def _load(path: Path) -> Checkpoint:
             raise ForescaleError(
                 f"{path} has format {state['format']}, this version reads {FORMAT}: use the other one."
             )
-        return Checkpoint(**{name: state[name] for name in ("step", "seconds", "model", "optimizer", "rng")})
+        kept = {name: state[name] for name in ("step", "seconds", "model", "optimizer", "rng")}
+        return Checkpoint(**kept, noise=state.get("noise"))
     except ForescaleError:
         raise
     except Exception as error:  # a damaged file shows as any of a dozen kinds
@@ -102,6 +105,8 @@ def restore(stepper: Stepper, checkpoint: Checkpoint) -> None:
         for name, tensor in own.items():
             tensor.copy_(_part(tensor, checkpoint.model[name]))
     stepper.optimizer.load_state_dict(_optimizer_state(stepper.parameters, checkpoint.optimizer))
+    if stepper.meter is not None and checkpoint.noise is not None:
+        stepper.meter.load_state_dict(checkpoint.noise)
     torch.set_rng_state(checkpoint.rng["cpu"])
     if stepper.world.device.type == "cuda" and "cuda" in checkpoint.rng:
         torch.cuda.set_rng_state(checkpoint.rng["cuda"], stepper.world.device)

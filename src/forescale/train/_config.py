@@ -18,6 +18,7 @@ from forescale.workload import Shape
 
 Precision = Literal["auto", "fp32", "bf16"]
 Parallel = Literal["auto", "none", "ddp", "fsdp"]
+Noise = Literal["off", "norm", "all"]
 LOGS = ("tensorboard", "wandb", "trackio")
 BASELESS = ("standard", "u-mup")  # schemes
 
@@ -25,7 +26,7 @@ BASELESS = ("standard", "u-mup")  # schemes
 # How a run is carried out: other values resume the same run.
 EXECUTION = frozenset(
     {
-        *("device", "compile", "parallel", "micro_batch", "threads", "eval_every", "checkpoint_every"),
+        *("device", "compile", "parallel", "micro_batch", "threads", "eval_every", "checkpoint_every", "noise"),
         *("keep_checkpoints", "log_every", "log", "out"),
     }
 )
@@ -76,6 +77,7 @@ class TrainConfig:
     checkpoint_every: int | None = None  # steps; None: every five minutes, and at the end
     keep_checkpoints: int = 2
     log_every: int = 10  # steps between writes
+    noise: Noise = "off"  # log the gradient noise scale: from norm layers, or exactly of all
     log: tuple[str, ...] = ()
     out: str | None = None  # None: nothing is written
 
@@ -162,6 +164,7 @@ _CHOICES = {
     "optimizer": OPTIMIZERS,
     "precision": get_args(Precision),
     "parallel": get_args(Parallel),
+    "noise": get_args(Noise),
     "errors": get_args(Errors),
 }
 

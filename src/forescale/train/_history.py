@@ -17,6 +17,7 @@ class History:
         self.losses: list[float] = []
         self.norms: list[float] = []
         self.held_out: dict[int, float] = {}  # steps taken -> loss
+        self.noise: dict[int, dict[str, float]] = {}  # steps taken -> what a meter says
         self._pending: list[tuple[Tensor | float, Tensor | float]] = []
 
     @property
@@ -47,7 +48,8 @@ class History:
             at = taken - self.start - 1
             record = {"step": taken, "tokens": taken * batch_tokens, "loss": self.losses[at]}
             record |= {"learning_rate": rate(taken - 1), "grad_norm": self.norms[at]}
-            yield record | ({"held_out_loss": self.held_out[taken]} if taken in self.held_out else {})
+            record |= {"held_out_loss": self.held_out[taken]} if taken in self.held_out else {}
+            yield record | self.noise.get(taken, {})
 
 
 def mean_of_last(losses: Sequence[float], share: float = 0.05) -> float:

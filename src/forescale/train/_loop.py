@@ -21,6 +21,7 @@ from forescale.train._folder import check_free
 from forescale.train._history import History, mean_of_last
 from forescale.train._interrupt import Interrupt, RunInterruptedError, interruptible
 from forescale.train._keeper import Keeper
+from forescale.train._noise import measured
 from forescale.train._peak import bf16_slowdown, matmul_peak
 from forescale.train._progress import Progress
 from forescale.train._result import Result
@@ -148,6 +149,10 @@ class Session:
         """Take note of one more step and do what follows it; whether the run diverged or `on_step` ends it there."""
         self.history.add(loss, norm)
         self.taken += 1
+        if self.stepper.meter is not None and (
+            self.taken % self.config.log_every == 0 or self.taken == self.config.steps
+        ):
+            self.history.noise[self.taken] = measured(self.stepper.meter)
         if self.history.due or self._due(self.taken):
             if (bad := self.history.fetch()) is not None:
                 self._bad = bad

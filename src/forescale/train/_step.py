@@ -17,6 +17,7 @@ from forescale.train._config import TrainConfig
 from forescale.train._cores import Cores
 from forescale.train._distributed import World, replicate, shard_, synchronised
 from forescale.train._model import Decoder, build_model
+from forescale.train._noise import make_meter
 from forescale.workload import Shape
 
 # FLOPs of a step. Parts on cores won at 1e9 and lost at 1e11 (the two shapes of benchmarks/peer_nanogpt.py).
@@ -47,6 +48,7 @@ class Stepper:
         self.optimizer = make_optimizer(config.optimizer, groups)
         self.rates: list[float] = [group["lr"] for group in self.optimizer.param_groups]
         self.parameters: list[Any] = [p for group in self.optimizer.param_groups for p in group["params"]]
+        self.meter = make_meter(config, self.bare)
         self.model: Any = replicate(self.bare, world)
         if config.compile:
             self.model = ops.compile(self.model)
@@ -64,6 +66,8 @@ class Stepper:
         """Take step `index`: the loss before it (nats per token, over all processes) and the gradient's norm."""
         self.set_rates(index)
         loss = self._gradients(index * self.config.batch_sequences)
+        if self.meter is not None:
+            self.meter.update()
         norm = self._clip()
         self.optimizer.step()
         for parameter in self.parameters:
@@ -151,11 +155,12 @@ def divisible(config: TrainConfig, world: World) -> bool:
     """Whether the cores of this machine can each take a part of a batch and find the same loss.
 
     Not with experts, whose balance is that of the whole batch, nor under a compiler, which has threads of its own, nor where
-    steps are so large that operators use threads of their own as well.
+    steps are so large that operators use threads of their own as well, nor where noise is measured, which needs `backward`.
     """
     alone = world.size == 1 and world.device.type == "cpu"
     small = config.flops_per_token * config.batch_tokens < LARGE_STEP
-    return alone and small and config.shape.experts is None and not config.compile and config.batch_sequences > 1
+    plain = config.shape.experts is None and not config.compile and config.noise == "off"
+    return alone and small and plain and config.batch_sequences > 1
 
 
 def _local(tensor: Any) -> Tensor:

@@ -45,7 +45,7 @@ CHANGES: dict[str, Any] = {
     "shape": MIXED, "base": Shape(width=4, depth=1), "options": ModelOptions(z_loss=1e-3), "schedule": "cosine",
     "optimizer": "muon", "scheme": "completep", "scheme_options": {"alpha": 0.5}, "data": ("x",), "tokenizer": "bpe:300",
     "held_out": 0.2, "device": "cpu", "precision": "bf16", "compile": True, "parallel": "fsdp", "log": ("trackio",),
-    "out": "x", "beta1": 0.5, "beta2": 0.5, "final_lr_ratio": 0.5, "key": "body", "errors": "replace",
+    "out": "x", "beta1": 0.5, "beta2": 0.5, "final_lr_ratio": 0.5, "key": "body", "errors": "replace", "noise": "all",
 }  # fmt: skip
 
 

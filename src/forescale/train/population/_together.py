@@ -23,8 +23,8 @@ OWN = frozenset(
 def together(configs: Sequence[TrainConfig], *, most: int | None = None) -> list[list[int]]:
     """Groups of configs, by their places, each of which `train_population` takes as one program, in order.
 
-    A config that must train alone is a group of its own: another optimizer than AdamW, experts, or one that is shared
-    between processes. `most` members to a group at most, as evenly as it goes.
+    A config that must train alone is a group of its own: another optimizer than AdamW, experts, a noise scale, or one that
+    is shared between processes. `most` members to a group at most, as evenly as it goes.
     """
     groups: dict[str, list[int]] = {}
     for place, config in enumerate(configs):
@@ -39,6 +39,8 @@ def alone(config: TrainConfig) -> str | None:
         return f"members are updated by AdamW; got the optimizer {config.optimizer}"
     if config.shape.experts is not None:
         return "members are dense; got a shape with experts, whose tokens every member routes its own way"
+    if config.noise != "off":
+        return f"the noise of a member's gradient is not measured among others; got noise {config.noise}"
     if config.parallel not in ("auto", "none"):
         return f"members share one process; got parallel {config.parallel}"
     return None
