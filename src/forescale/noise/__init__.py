@@ -9,14 +9,16 @@ if TYPE_CHECKING:
     from forescale.noise._estimate import NoiseScale as NoiseScale
     from forescale.noise._estimate import Ratio as Ratio
     from forescale.noise._meter import Meter as Meter
+    from forescale.noise._ranks import RankMeter as RankMeter
 
 _HOMES = {
     "Meter": "forescale.noise._meter",
     "NoiseScale": "forescale.noise._estimate",
+    "RankMeter": "forescale.noise._ranks",
     "Ratio": "forescale.noise._estimate",
 }
 
-__all__ = ["Meter", "NoiseScale", "Ratio"]
+__all__ = ["Meter", "NoiseScale", "RankMeter", "Ratio"]
 
 
 def __getattr__(name: str) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ from forescale.noise._site import Site
 if TYPE_CHECKING:
     from forescale.noise._meter import Meter
 
+WRAPPERS = {"_orig_mod", "_checkpoint_wrapped_module", "_fsdp_wrapped_module"}  # torch's names of what they wrap
 Arrived = Callable[["Layer"], None]
 
 
@@ -100,7 +101,7 @@ def find_layers(meter: Meter, model: nn.Module, wanted: str | Iterable[str], unk
     chosen = _chooser(wanted)
     sites: list[Site] = []
     strange: dict[str, nn.Module] = {}
-    for name, module in model.named_modules():
+    for name, module in named_modules(model):
         if not any(p.requires_grad for p in module.parameters(recurse=False)) or not chosen(name):
             continue
         rules = rules_of(module)
@@ -124,6 +125,15 @@ def find_layers(meter: Meter, model: nn.Module, wanted: str | Iterable[str], unk
     if (head := _head(model)) is not None:
         _count_at(meter, *head, layers)
     return layers
+
+
+def named_modules(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """The modules by the names that they have without wrappers."""
+    hidden = WRAPPERS | (
+        {"module"} if isinstance(model, nn.parallel.DistributedDataParallel | nn.DataParallel) else set()
+    )
+    for name, module in model.named_modules():
+        yield ".".join(part for part in name.split(".") if part not in hidden), module
 
 
 def _chooser(wanted: str | Iterable[str]) -> Callable[[str], bool]:
@@ -175,7 +185,7 @@ def _head(model: nn.Module) -> tuple[str, nn.Module, str] | None:
     ask: Any = getattr(model, "get_output_embeddings", lambda: None)
     stated = ask()
     rules = [
-        (*named, method, rule) for named in model.named_modules() for method, rule in (rules_of(named[1]) or {}).items()
+        (*named, method, rule) for named in named_modules(model) for method, rule in (rules_of(named[1]) or {}).items()
     ]
     tables = {id(module.weight) for _, module, _, rule in rules if rule == "embedding"}
     linear = [(name, module, method) for name, module, method, rule in rules if rule == "linear"]

@@ -168,6 +168,11 @@ class Meter:
         counts, squares, positions, examples, passes = (float(v) for v in sums[2 * layers :])
         row = np.full((layers, 2), np.nan)
         for i, layer in enumerate(self._layers):
+            if norms[i] > 0 and big[i] == 0:
+                raise ForescaleError(
+                    f"{layer.name} took part, but the parameters that it had when the meter was made got no gradient: make the "
+                    "meter after whatever replaces parameters, such as fully_shard, and call update() after backward()."
+                )
             if layer.sampled and passes < 2:
                 raise ForescaleError(
                     f"{layer.name} is sampled, which needs two backward passes or more an optimizer step; got one: accumulate."

@@ -34,6 +34,9 @@ class Site:
         self.slots = [make_slot(first.device, dtype) for _ in range(count)]
         self.counts: Tensor | None = None
         self._held: tuple[Tensor, Tensor] | None = None
+        self._own = module.__dict__.get(method)  # of a copy, or the user's
+        if isinstance(self._own, Replacement):
+            raise ForescaleError("another noise meter follows this model: close() that one first.")
         self.plain = getattr(module, method)
 
     @property
@@ -54,6 +57,8 @@ class Site:
         """Undo `replace`."""
         if isinstance(self.module.__dict__.get(self.method), Replacement):
             del self.module.__dict__[self.method]
+            if self._own is not None:
+                self.module.__dict__[self.method] = self._own
 
     def run(self, *arguments: Any, **named: Any) -> Any:
         """The rule, where there will be a gradient; else the method itself."""
