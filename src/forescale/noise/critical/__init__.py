@@ -17,6 +17,7 @@ from forescale.noise.critical._hyperbola import Point as Point
 from forescale.noise.critical._hyperbola import fit_hyperbola as fit_hyperbola
 from forescale.noise.critical._loss_curves import LossCurve as LossCurve
 from forescale.noise.critical._loss_curves import fit_curves as fit_curves
+from forescale.noise.critical._loss_curves import points_at as points_at
 
 __all__ = [
     "Branch",
@@ -36,4 +37,5 @@ __all__ = [
     "fit_curves",
     "fit_hyperbola",
     "largest_factor",
+    "points_at",
 ]
