@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import cache
+from importlib.util import find_spec
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from forescale.noise._linear import by_example, once
+from forescale.noise._linear import by_example, once, wide
 from forescale.noise._records import record, squared
 
 linalg: Any = torch.linalg
@@ -31,8 +33,13 @@ class TrackedLayerNorm(torch.autograd.Function):
         x, weight, bias, mean, rstd, slot = ctx.saved_tensors
         once(ctx)
         grad = grads[0].contiguous()
-        dx = aten.native_layer_norm_backward(grad, x, weight.shape, mean, rstd, weight, bias, [True, False, False])[0]
         need = (ctx.needs_input_grad[1], ctx.needs_input_grad[2])
+        if need == (True, bias is not None) and fused(grad):
+            from forescale.noise.kernels import norm_backward
+
+            found = norm_backward(grad, x, weight, mean, rstd, bias=need[1], centred=True)
+            return *found[:3], None, record(found[3], slot)
+        dx = aten.native_layer_norm_backward(grad, x, weight.shape, mean, rstd, weight, bias, [True, False, False])[0]
         rows = each_example(grad, x, mean, rstd, need)
         norms = sum(squared(each) for each in rows if each is not None)
         return dx, *(None if each is None else each.sum(0).to(weight.dtype) for each in rows), None, record(norms, slot)
@@ -43,23 +50,41 @@ class TrackedRMSNorm(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float, slot: Tensor) -> Tensor:
-        rstd = linalg.vector_norm(x, dim=-1, keepdim=True).square().div(x.shape[-1]).add(eps).rsqrt()
+        size = linalg.vector_norm(x, dim=-1, keepdim=True, dtype=wide(x.dtype))
+        rstd = size.square().div(x.shape[-1]).add(eps).rsqrt()
         ctx.save_for_backward(x, weight, rstd, slot)
-        return x * rstd * weight
+        return (x * rstd * weight).to(x.dtype)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *grads: Any) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
         x, weight, rstd, slot = ctx.saved_tensors
         once(ctx)
-        grad, zero = grads[0].contiguous(), torch.zeros_like(rstd)
+        grad = grads[0].contiguous()
+        if ctx.needs_input_grad[1] and fused(grad):
+            from forescale.noise.kernels import norm_backward
+
+            dx, dweight, _, norms = norm_backward(grad, x, weight, None, rstd, bias=False, centred=False)
+            return dx, dweight, None, record(norms, slot)
+        kind, zero = x.dtype, torch.zeros_like(rstd)
+        x, grad, weight = (each.to(rstd.dtype) for each in (x, grad, weight))
         # LayerNorm with mean 0 has this gradient, apart from the term that comes from subtracting the mean.
         dx = aten.native_layer_norm_backward(grad, x, weight.shape, zero, rstd, weight, None, [True, False, False])[0]
         dx = dx + (grad @ weight).unsqueeze(-1) * (rstd / x.shape[-1])
         rows, _ = each_example(grad, x, zero, rstd, (ctx.needs_input_grad[1], False))
         if rows is None:
-            return dx, None, None, record(rstd.new_zeros(x.shape[0]), slot)
-        return dx, rows.sum(0).to(weight.dtype), None, record(squared(rows), slot)
+            return dx.to(kind), None, None, record(rstd.new_zeros(x.shape[0]), slot)
+        return dx.to(kind), rows.sum(0), None, record(squared(rows), slot)
+
+
+def fused(grad: Tensor) -> bool:
+    """Whether one Triton kernel takes the whole backward pass."""
+    return grad.is_cuda and grad.dtype != torch.float64 and not torch.compiler.is_compiling() and _triton()
+
+
+@cache
+def _triton() -> bool:
+    return find_spec("triton") is not None
 
 
 def each_example(
