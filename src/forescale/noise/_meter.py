@@ -59,6 +59,8 @@ class Meter:
             )
         if mean_over not in ("tokens", "examples"):
             raise ForescaleError(f"mean_over must be tokens or examples; got {mean_over!r}.")
+        if unknown not in ("error", "skip", "sampled"):
+            raise ForescaleError(f"unknown must be error, skip or sampled; got {unknown!r}.")
         self._averages = Averages(beta)
         refuse_mixing(model)
         self.examples: int | None = None  # of the forward pass that runs

@@ -161,7 +161,8 @@ def rules_of(module: nn.Module) -> dict[str, str] | None:
     if not parameters:
         return {}
     forward = type(module).forward
-    if getattr(vars(module).get("forward"), "__func__", forward) is not forward:
+    own = vars(module).get("forward")
+    if own is not None and getattr(own, "__func__", None) is not forward:
         return None  # this one module was given a method of its own
     if "weight" not in parameters and hasattr(module, "weight"):
         return None  # it is made of other parameters
