@@ -21,7 +21,7 @@ FLOORS = (
     {"errors", "quantities"},
     {"workload", "schedules", "recipe"},
     {"runs", "laws", "parametrize", "optimizers"},
-    {"fit", "curves"},
+    {"fit", "curves", "noise"},
     {"plan"},
     {"train"},
     {"check"},

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from forescale import curves as curves
+    from forescale import noise as noise
     from forescale import schedules as schedules
     from forescale import sweep as sweep
     from forescale.errors import ForescaleError as ForescaleError
@@ -67,7 +68,7 @@ _HOMES = {
 }
 
 # Modules that are used by their own name, as in `forescale.schedules.cosine()`; loaded as lazily.
-_MODULES = ("curves", "schedules", "sweep")
+_MODULES = ("curves", "noise", "schedules", "sweep")
 
 __all__ = [
     "Cluster",
