@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     from forescale.curves._best import best_schedule as best_schedule
     from forescale.curves._best import rank_schedules as rank_schedules
     from forescale.curves._curve import Curve as Curve
+    from forescale.curves._final import FinalLaw as FinalLaw
+    from forescale.curves._final import FinishedRun as FinishedRun
+    from forescale.curves._final import fit_final_law as fit_final_law
     from forescale.curves._fit import fit_curve_law as fit_curve_law
     from forescale.curves._law import CurveLaw as CurveLaw
     from forescale.curves._read import read_curves as read_curves
@@ -19,9 +22,12 @@ _HOMES = {
     "BestSchedule": "_best",
     "Curve": "_curve",
     "CurveLaw": "_law",
+    "FinalLaw": "_final",
+    "FinishedRun": "_final",
     "Ranked": "_best",
     "best_schedule": "_best",
     "fit_curve_law": "_fit",
+    "fit_final_law": "_final",
     "rank_schedules": "_best",
     "read_curves": "_read",
 }
@@ -30,9 +36,12 @@ __all__ = [
     "BestSchedule",
     "Curve",
     "CurveLaw",
+    "FinalLaw",
+    "FinishedRun",
     "Ranked",
     "best_schedule",
     "fit_curve_law",
+    "fit_final_law",
     "rank_schedules",
     "read_curves",
 ]

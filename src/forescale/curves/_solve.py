@@ -80,9 +80,14 @@ def project(family: Family, points: Sequence[Points], at: Mapping[str, float], b
 
     columns = np.concatenate([family.columns(each.path, at)[each.rows] for each in points])
     loss = np.concatenate([each.loss for each in points])
-    relative = columns / loss[:, None]
-    weights = np.ones(len(loss))
-    amplitudes, left = _weighted(relative, weights)
+    return reweighted(columns / loss[:, None], bend)
+
+
+def reweighted(relative: Array, bend: float) -> tuple[Array, Array]:
+    """The amplitudes that bring `relative` @ amplitudes nearest to 1 in Huber's loss, and the residuals."""
+    import numpy as np
+
+    amplitudes, left = _weighted(relative, np.ones(len(relative)))
     for _ in range(ROUNDS):
         weights = np.minimum(1.0, bend / np.maximum(np.abs(left), SMALLEST))
         amplitudes, left = _weighted(relative, weights)
