@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import polars as pl
@@ -92,6 +94,10 @@ def test_branches_give_a_table_and_a_picture(run, tmp_path: Path) -> None:
     code, out, _ = run("critical-batch", "--branches", branches(tmp_path), "--picture", str(picture))
     assert code == 0
     assert "at least 4M" in out
+    assert (
+        "doublings 10B,50B: where the critical batch is twice the batch; --batch-schedule double:SEQUENCES:10B,50B"
+        in out
+    )
     assert "50B tokens: the largest batch tried is not worse" in out
     assert "<svg" in picture.read_text()
     _, out, _ = run("critical-batch", "--branches", branches(tmp_path), "--epsilon", "0.1")
@@ -151,6 +157,14 @@ def test_a_law_that_is_not_there_is_not_written(run, tmp_path: Path) -> None:
     assert code == 2
     assert "is not written: no law: 1 of 1 critical batches are determined, and a law needs 3" in err
     assert not (tmp_path / "one.toml").exists()
+
+
+def test_a_batch_schedule_loads_nothing_heavy() -> None:
+    code = "import sys; from forescale.noise.schedule import *; from forescale.cli import main\n"
+    code += f"try: main({[*PLAN, '--batch-schedule', 'zhang-refit', '--json']!r})\nexcept SystemExit: pass\n"
+    code += "print(sorted({'numpy', 'scipy', 'polars', 'matplotlib', 'torch'} & set(sys.modules)), file=sys.stderr)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stderr.strip() == "[]"
 
 
 def test_a_plan_prints_its_batch_schedule(run) -> None:

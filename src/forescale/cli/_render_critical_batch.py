@@ -45,8 +45,10 @@ def print_json(found: CriticalBatch) -> None:
 
 def print_branches_json(found: Sequence[Branched]) -> None:
     """The checkpoints, as JSON on standard output."""
-    checkpoints = [each.to_json() for each in found]
-    print(json.dumps({"schema_version": 1, "checkpoints": checkpoints}, indent=2, allow_nan=False))
+    from forescale.noise.critical import doublings
+
+    content = {"checkpoints": [each.to_json() for each in found], "doublings": list(doublings(found))}
+    print(json.dumps({"schema_version": 1, **content}, indent=2, allow_nan=False))
 
 
 def print_runs(found: CriticalBatch) -> None:
@@ -85,9 +87,20 @@ def print_branches(found: Sequence[Branched]) -> None:
     console.print(table)
     if dropped:
         console.print(Text(left_out(dropped), style="dim"))
+    console.print(Text.assemble(("doublings ", "bold"), _doublings(found)))
     for each in found:
         if each.note:
             console.print(Text.assemble(("! ", "yellow"), f"{humanize(each.checkpoint_tokens)} tokens: {each.note}."))
+
+
+def _doublings(found: Sequence[Branched]) -> str:
+    from forescale.noise.critical import doublings
+
+    at = doublings(found)
+    if not at:
+        return "none: the critical batch is nowhere twice the run's batch"
+    where = ",".join(humanize(tokens) for tokens in at)
+    return f"{where}: where the critical batch is twice the batch; --batch-schedule double:SEQUENCES:{where}"
 
 
 def _checkpoint(each: Branched) -> Iterator[str]:

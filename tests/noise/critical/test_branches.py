@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 import math
 
@@ -15,10 +16,12 @@ from hypothesis import strategies as st
 from forescale.errors import ForescaleError
 from forescale.noise.critical import (
     Branch,
+    Branched,
     branch_csv,
     branch_design,
     branched,
     branched_runs,
+    doublings,
     ema,
     ema_noise,
     largest_factor,
@@ -123,6 +126,22 @@ def test_rows_that_were_smoothed_already() -> None:
     assert found[0].low is None
 
 
+def measured(*path: tuple[float, float]) -> list[Branched]:
+    """Checkpoints of a run of 1M tokens a batch."""
+    branches = [Branch(factor=k, loss=2.5) for k in (1, 2)]
+    return [dataclasses.replace(branched(tokens, 1e6, branches), critical_batch=critical) for tokens, critical in path]
+
+
+def test_a_batch_doubles_where_the_critical_batch_is_twice_it() -> None:
+    # 1M at 10B and 4M at 160B tokens: D^(1/2) between, so 2M at 40B and 4M at 160B.
+    found = doublings(measured((1e10, 1e6), (1.6e11, 4e6)))
+    assert found == pytest.approx((4e10, 1.6e11))
+    assert doublings(measured((1e10, 1e6), (1e11, 1.9e6))) == ()
+    early = doublings(measured((1e10, 5e6)))  # twice at the first checkpoint: known no earlier
+    assert early == pytest.approx((1e10, 1e10))
+    assert early[0] < early[1]
+
+
 def test_the_branches_to_train() -> None:
     runs = branch_design([1e10, 5e10], 1e6, 3e-4, factors=(1, 4))
     assert [(r.checkpoint_tokens, r.factor, r.batch_tokens) for r in runs] == [
@@ -157,5 +176,7 @@ def test_bad_input_is_one_sentence() -> None:
         branched_runs(same)
     with pytest.raises(ForescaleError, match="the optimizer of branches is adam or sgd; got 'muon'"):
         branch_design([1e10], 1e6, 3e-4, optimizer="muon")
+    with pytest.raises(ForescaleError, match="doublings need a checkpoint"):
+        doublings([])
     with pytest.raises(ForescaleError, match="branches need checkpoints and factors"):
         branch_design([], 1e6, 3e-4)

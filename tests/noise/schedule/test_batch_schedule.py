@@ -102,6 +102,10 @@ def test_merrills_doublings() -> None:
     assert made.lr_factor_at(0, reference_sequences=4096) == pytest.approx(0.5)
 
 
+def test_two_doublings_at_once_are_one_change_of_four() -> None:
+    assert [(s.tokens, s.sequences) for s in doubling(8, (1e9, 1e9), 4).stages] == [(0, 8), (10**9, 32)]
+
+
 def test_olmo_core_gets_tokens_and_integer_factors() -> None:
     batches, starts = olmo_core_lists(doubling(1024, (168e9, 503e9), 4096))
     assert batches == (1024 * 4096, 2048 * 4096, 4096 * 4096)

@@ -4,6 +4,7 @@ from forescale.noise.critical._branches import Branch as Branch
 from forescale.noise.critical._branches import Branched as Branched
 from forescale.noise.critical._branches import branched as branched
 from forescale.noise.critical._branches import branched_runs as branched_runs
+from forescale.noise.critical._branches import doublings as doublings
 from forescale.noise.critical._branches import ema as ema
 from forescale.noise.critical._branches import ema_noise as ema_noise
 from forescale.noise.critical._branches import largest_factor as largest_factor
@@ -32,6 +33,7 @@ __all__ = [
     "branched",
     "branched_runs",
     "critical_batch",
+    "doublings",
     "ema",
     "ema_noise",
     "fit_curves",

@@ -171,6 +171,33 @@ def branched_runs(runs: Runs, *, epsilon: float = EPSILON, alpha: float = ALPHA,
     )
 
 
+def doublings(found: Sequence[Branched]) -> tuple[float, ...]:
+    """The tokens at which to double the run's batch: once the critical batch is twice the batch (Merrill et al. 2025).
+
+    Between checkpoints the critical batch is interpolated in logarithms; before the first and beyond the last nothing is
+    known, and nothing doubles. For `double:SEQUENCES:TOKENS,...` of a batch schedule.
+    """
+    if not found:
+        raise ForescaleError("doublings need a checkpoint; got none.")
+    path = sorted((each.checkpoint_tokens, each.critical_batch) for each in found)
+    batch, at = found[0].batch_tokens, list[float]()
+    while (tokens := _reached(path, 2 * batch)) is not None:
+        at.append(max(tokens, math.nextafter(at[-1], math.inf) if at else 0.0))
+        batch *= 2
+    return tuple(at)
+
+
+def _reached(path: Sequence[tuple[float, float]], wanted: float) -> float | None:
+    """Where the path of (tokens, batch) first reaches `wanted`."""
+    if path[0][1] >= wanted:
+        return path[0][0]
+    for (t0, b0), (t1, b1) in pairwise(path):
+        if b0 < wanted <= b1:
+            share = math.log(wanted / b0) / math.log(b1 / b0)
+            return t0 * (t1 / t0) ** share
+    return None
+
+
 def _checkpoint(part: Any, epsilon: float, alpha: float, seed: int) -> Branched:
     curves: dict[float, list[float]] = {}
     batches: dict[float, float] = {}

@@ -52,7 +52,7 @@ def doubling(first: int, at: Sequence[float], seq_len: int) -> BatchSchedule:
     OLMo-core's callback changes the learning rate by the same rule (arXiv:2505.23971; 1024 at 0, 168B and 503B tokens).
     """
     starts = [0, *(math.ceil(positive(tokens, "tokens of a doubling")) for tokens in at)]
-    stages = tuple(Stage(tokens=start, sequences=first * 2**i) for i, start in enumerate(starts))
+    stages = merged(Stage(tokens=start, sequences=first * 2**i) for i, start in enumerate(starts))
     where = ", ".join(humanize(tokens) for tokens in at) or "no point"
     reason = f"{first} sequences, doubled at {where} tokens; learning rate x sqrt(2) each time"
     return BatchSchedule(stages=stages, seq_len=seq_len, lr_rule="sqrt", reasons=(reason,))
