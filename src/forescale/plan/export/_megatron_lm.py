@@ -4,7 +4,7 @@
 `--global-batch-size` excludes `--step-batch-size-schedule`: one of them is written; `--rampup-batch-size` is deprecated.
 Without flags the model would be a GPT-2: LayerNorm, biases, learned positions, tied embeddings, no gate.
 Checked: not instantiated (needs GPUs); every flag found in the sources at d98e8a64dd (2026-08-22), and the scheduler
-class of that commit run step by step.
+class of that commit run step by step, and so the calculator of batch schedules: the planned batches, each at its step.
 """
 
 from __future__ import annotations
