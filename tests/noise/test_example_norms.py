@@ -128,6 +128,18 @@ def test_rows_of_all_tokens_are_put_together_by_example() -> None:
     check(Flat(), torch.randn(4, 6, 5))
 
 
+def test_a_layer_that_is_called_by_name() -> None:
+    class Named(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b, self.c = nn.Linear(5, 5), nn.LayerNorm(5), Strange(5)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.c(x=self.b(input=self.a(input=x)))
+
+    check(Named(), torch.randn(4, 6, 5))
+
+
 # Norms
 
 
@@ -165,6 +177,19 @@ def test_the_trainers_norm() -> None:
     from forescale.train._norms import RMSNorm
 
     check(shaken(Sequence(nn.Linear(6, 6), RMSNorm(6, 1e-5))), torch.randn(4, 3, 6))
+
+
+@pytest.mark.parametrize("norm", [nn.LayerNorm, nn.RMSNorm, Strange])
+def test_norms_of_all_tokens_one_after_another(norm: Any) -> None:
+    class Flat(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.norm, self.out = norm(5), nn.Linear(5, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.out(self.norm(x.flatten(0, 1))).unflatten(0, x.shape[:2])
+
+    check(shaken(Flat()), torch.randn(4, 6, 5))
 
 
 def test_a_norm_inside_attention_heads() -> None:

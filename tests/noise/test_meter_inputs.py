@@ -291,6 +291,82 @@ def test_unknown_modules_are_named() -> None:
         Meter(Sequence(changed))
 
 
+class OwnNorm(nn.Module):
+    """Norms that look like ones that are known, and are not."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__()
+        self.weight, self.how = nn.Parameter(torch.ones(5)), how
+        if how == "buffer":
+            self.register_buffer("seen", torch.zeros(()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.how == "batch":
+            return x / x.std((0, 1)) * self.weight
+        if self.how == "buffer":
+            self.seen += 1
+            return x / x.norm(dim=-1, keepdim=True) * self.weight
+        return functional.layer_norm(x, (5,), self.weight, None, 1e-6)  # an epsilon that nothing states
+
+
+@pytest.mark.parametrize(
+    "strange",
+    [
+        OwnNorm("batch"),
+        OwnNorm("buffer"),
+        OwnNorm("epsilon"),
+        nn.LayerNorm((4, 5)),
+        nn.RMSNorm((4, 5)),
+        nn.Embedding(5, 5, max_norm=1.0),
+        nn.Embedding(5, 5, sparse=True),
+        nn.Embedding(5, 5, scale_grad_by_freq=True),
+    ],
+    ids=str,
+)
+def test_modules_that_a_rule_would_change(strange: nn.Module) -> None:
+    with pytest.raises(ForescaleError, match=r"cannot follow the parameters of layers\.1"):
+        Meter(Sequence(nn.Linear(5, 5), strange))
+
+
+def test_norms_of_torchs_under_another_name() -> None:
+    class Named(nn.Module):
+        def __init__(self, eps: float) -> None:
+            super().__init__()
+            self.weight, self.variance_epsilon = nn.Parameter(torch.randn(5)), eps
+
+        def forward(self, x: Tensor) -> Tensor:
+            return functional.rms_norm(x, (5,), self.weight, self.variance_epsilon)
+
+    model = Sequence(nn.Linear(5, 5), Named(1e-3))
+    assert error(measured(model, 1e-2 * X), one_by_one(model, 1e-2 * X)) < 1e-5
+
+
+def test_a_scale_is_no_norm() -> None:
+    class Scale(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.gamma = nn.Parameter(torch.randn(5))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return x * self.gamma
+
+    model = Sequence(nn.Linear(5, 5), Scale(), nn.LayerNorm(5))
+    assert error(measured(model, X), one_by_one(model, X)) < 1e-5
+    with Meter(model, "norm") as meter:
+        assert [layer.name for layer in meter._layers] == ["layers.2"]
+
+
+def test_a_step_that_overflowed_is_left_out() -> None:
+    model = nn.Linear(5, 3)
+    with Meter(model) as meter:
+        for scale in (1.0, float("inf"), 1.0):
+            model.zero_grad()
+            (square(model, X) * scale).backward()
+            meter.update(batch_size=6)
+        assert meter.noise_scale.value > 0
+        assert meter.noise_scale.steps == pytest.approx(2, rel=0.01)
+
+
 def test_unknown_modules_can_be_skipped() -> None:
     for model, batch, known in (
         (Sequence(nn.Linear(5, 5), Odd()), X, "layers.0"),

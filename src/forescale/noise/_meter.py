@@ -156,7 +156,7 @@ class Meter:
                 f"the step's backward passes had {examples} examples; batch_size says {batch_size}: call update() once an "
                 "optimizer step, and count the examples of all processes."
             )
-        self._averages.add(row)
+        self._averages.add(row)  # a step whose gradients overflowed has nan there, and is left out
         self._forget()
 
     def _row(self, shares: Shares, whole: Tensor, shards: Tensor) -> tuple[Array, int, float]:
@@ -181,7 +181,8 @@ class Meter:
                 )
             if layer.active:
                 small, weights = (sampled[i], 1 / passes) if layer.sampled else (norms[i], squares / counts**2)
-                row[i] = components(big[i], small / processes.size**2, weights)
+                with np.errstate(invalid="ignore"):
+                    row[i] = components(big[i], small / processes.size**2, weights)
         row[:, 1] *= examples  # V is tr(Σ) / B
         return row / self._scale**2, round(examples), (positions / examples) or float(self.length or 1)
 

@@ -31,14 +31,14 @@ def check_loss(outputs: Iterable[Any]) -> None:
     """In a backward pass: raise `ForescaleError` if the loss multiplies the model's outputs of examples with each other.
 
     It sees products of two matrices that both come from the model's outputs, distances, and batch norms; other ways to mix
-    examples it does not see.
+    examples, and those inside a compiled loss, it does not see.
     """
     ends = {node for node in outputs if node is not None}
     below: dict[Any, bool] = {}  # whether a node comes from the model's outputs
     for node in _children_first([loss.grad_fn for loss in _losses()], ends):
         from_outputs = [child in ends or below.get(child, False) for child, _ in node.next_functions]
-        below[node] = any(from_outputs)
         name = node.name()
+        below[node] = any(from_outputs) or name.startswith("Compiled")  # of a compiled model, nothing else is known
         if (name in PRODUCTS and sum(from_outputs[-2:]) == 2) or (name in NORMALISERS and any(from_outputs)):
             raise ForescaleError(
                 f"the loss mixes the examples of a batch ({name.removesuffix('Backward0')} of the model's outputs), so that "

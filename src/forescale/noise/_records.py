@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from forescale.errors import ForescaleError
+
 MOST_EXAMPLES = 4096  # of one backward pass in one process
 COUNT, CALLS = -2, -1  # entries of a slot behind those of the examples
 
@@ -21,6 +23,11 @@ def make_slot(device: Any, dtype: Any = torch.float32) -> Tensor:
 
 def record(values: Tensor, slot: Tensor) -> Tensor:
     """What a backward pass hands to a slot: one value an example."""
+    if values.shape[0] > MOST_EXAMPLES:
+        raise ForescaleError(
+            f"a noise meter holds {MOST_EXAMPLES} examples a backward pass; a module got {values.shape[0]}: accumulate smaller "
+            "batches, or, if these are tokens, leave it out by `layers`."
+        )
     made = slot.new_zeros(slot.shape)
     made[: values.shape[0]] = values
     made[COUNT] = values.shape[0]

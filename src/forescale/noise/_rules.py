@@ -1,20 +1,16 @@
-"""Which modules' parameters a meter can follow, and how: one function a kind, run instead of the module's own method.
-
-A module may say it itself, by an attribute `noise_rules` that maps its methods to kinds: {"forward": "linear"}.
-"""
+"""How a meter follows modules: one function a kind, run instead of the module's own method."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional
+from torch import Tensor
 
 from forescale.errors import ForescaleError
 from forescale.noise._experts import TrackedExperts, sizes_of
+from forescale.noise._known import Seen
 from forescale.noise._linear import ELEMENT, TrackedLinear
 from forescale.noise._norms import TrackedLayerNorm, TrackedRMSNorm
 from forescale.noise._tables import CountedPositions, PerExample, TrackedEmbedding
@@ -31,7 +27,7 @@ def linear(site: Site, x: Tensor) -> Tensor:
     weight = module.weight.T if site.transposed else module.weight
     mask = getattr(module, "weight_mask", None)
     x, weight, bias = _cast(x, weight, getattr(module, "bias", None))
-    shaped = x if x.dim() > 2 else _by_example(x, site)
+    shaped = _by_example(x, site)
     link, ids = site.link()
     element = ELEMENT.get(x.device.type, ELEMENT["cuda"])
     # With one position an example there is nothing to count, and a gradient of 0 may be a loss that is flat there.
@@ -53,7 +49,7 @@ def embedding(site: Site, ids: Tensor) -> Tensor:
 
 def counted(site: Site, y: Tensor) -> Tensor:
     """The output of a head that is not followed itself, and says which positions have a loss."""
-    shaped = y if y.dim() > 2 else _by_example(y, site)
+    shaped = _by_example(y, site)
     if shaped.shape[1:-1].numel() == 1:
         return y
     return CountedPositions.apply(shaped, site.counts).view(y.shape)
@@ -63,24 +59,28 @@ def layer_norm(site: Site, x: Tensor) -> Tensor:
     """LayerNorm, in the type that torch would use."""
     module: Any = site.module
     x = x.float() if x.is_cuda and torch.is_autocast_enabled("cuda") else x
-    return TrackedLayerNorm.apply(x, module.weight, getattr(module, "bias", None), site.eps, site.slot)
+    shaped = _by_example(x, site)
+    y = TrackedLayerNorm.apply(shaped, module.weight, getattr(module, "bias", None), site.eps, site.slot)
+    return y.reshape(x.shape)
 
 
 def rms_norm(site: Site, x: Tensor) -> Tensor:
     """RMSNorm in the weight's type."""
     weight: Any = site.module.weight
     eps = torch.finfo(x.dtype).eps if site.eps is None else site.eps
-    return TrackedRMSNorm.apply(x.to(weight.dtype), weight, eps, site.slot).to(x.dtype)
+    y = TrackedRMSNorm.apply(_by_example(x, site).to(weight.dtype), weight, eps, site.slot)
+    return y.to(x.dtype).reshape(x.shape)
 
 
 def broadcast(site: Site, x: Tensor, *rest: Any, **named: Any) -> Any:
     """A module that multiplies and adds its vectors elementwise: its own forward pass, with a vector an example."""
+    given, x = x, _by_example(x, site)
     shape = (x.shape[0], *(1 for _ in range(x.dim() - 2)))
     vectors = {
         name: PerExample.apply(vector, site.slots[i], (*shape, vector.shape[0]))
         for i, (name, vector) in enumerate(site.vectors.items())
     }
-    return type(site.module).forward(Seen(site.module, vectors), x, *rest, **named)  # type: ignore[arg-type]
+    return type(site.module).forward(Seen(site.module, vectors), x, *rest, **named).reshape(given.shape)  # type: ignore[arg-type]
 
 
 def experts(site: Site, x: Tensor, which: str, counts: Tensor, tokens: Tensor) -> Tensor:
@@ -101,6 +101,7 @@ RULES: Mapping[str, Rule] = {
     "layer_norm": layer_norm,
     "rms_norm": rms_norm,
     "broadcast": broadcast,
+    "scale": broadcast,
     "experts": experts,
 }
 KINDS = {
@@ -108,18 +109,6 @@ KINDS = {
     "rms_norm": "norm",
     "broadcast": "norm",
 }  # of parameters, where they differ from the rule
-
-
-class Seen:
-    """A module as its own forward pass sees it, with some parameters replaced."""
-
-    def __init__(self, module: nn.Module, replaced: Mapping[str, Any]) -> None:
-        self._module, self._replaced = module, replaced
-
-    def __getattr__(self, name: str) -> Any:
-        if name in self._replaced:
-            return self._replaced[name]
-        return getattr(self._module, name)
 
 
 def _cast(x: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
@@ -132,6 +121,9 @@ def _cast(x: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tenso
 
 
 def _by_example(x: Tensor, site: Site) -> Tensor:
+    """(examples, ..., size), of rows that may be all tokens one after another."""
+    if x.dim() > 2:
+        return x
     examples, length = site.meter.examples, site.meter.length
     if examples is None or len(x) == examples:
         return x.unsqueeze(1)
@@ -151,64 +143,3 @@ def _ids_by_example(ids: Tensor, examples: int, length: int) -> Tensor:
     if len(ids) == examples * length or (len(ids) == examples and len(ids) != length):
         return ids.view(examples, -1)
     return ids.expand(examples, len(ids))
-
-
-def rules_of(module: nn.Module) -> dict[str, str] | None:
-    """Methods of a module and their rules; {} where it has no parameters of its own, None where none is known."""
-    if stated := getattr(module, "noise_rules", None):
-        return dict(stated)
-    parameters = dict(module.named_parameters(recurse=False))
-    if not parameters:
-        return {}
-    forward = type(module).forward
-    own = vars(module).get("forward")
-    if own is not None and getattr(own, "__func__", None) is not forward:
-        return None  # this one module was given a method of its own
-    if "weight" not in parameters and hasattr(module, "weight"):
-        return None  # it is made of other parameters
-    if isinstance(module, nn.modules.linear.NonDynamicallyQuantizableLinear):
-        return None  # nn.MultiheadAttention does not call it
-    for owner, rule in ((nn.Linear, "linear"), (nn.Embedding, "embedding"), (nn.LayerNorm, "layer_norm")):
-        if forward is owner.forward:
-            return {"forward": rule}
-    if forward is nn.RMSNorm.forward:
-        return {"forward": "rms_norm"}
-    if type(module).__name__ == "Conv1D" and type(module).__module__.startswith("transformers"):
-        return {"forward": "linear"}
-    return _probed(module, parameters)
-
-
-def _probed(module: nn.Module, parameters: Mapping[str, Tensor]) -> dict[str, str] | None:
-    """A norm of someone's own: try on random numbers what it does with its vectors."""
-    vectors = all(p.dim() == 1 for p in parameters.values()) and len({p.shape for p in parameters.values()}) == 1
-    if not vectors or any(True for _ in module.children()):
-        return None
-    size = next(iter(parameters.values())).shape[0]
-    x, given = _sample((2, 5, size)), {name: _sample((size,)) for name in parameters}
-    plain = _run(module, given, x)
-    if plain is None or plain.shape != x.shape:
-        return None
-    each = _run(module, {n: v.expand(2, 1, size) for n, v in given.items()}, x)
-    if each is not None and each.shape == x.shape and torch.allclose(plain, each, rtol=1e-5, atol=1e-5):
-        return {"forward": "broadcast"}
-    known = functional.layer_norm(x, (size,), given.get("weight"), given.get("bias"), eps_of(module))
-    return {"forward": "layer_norm"} if torch.allclose(plain, known, rtol=1e-4, atol=1e-4) else None
-
-
-def _sample(shape: tuple[int, ...]) -> Tensor:
-    generator = torch.Generator().manual_seed(math.prod(shape))
-    return torch.randn(shape, generator=generator)
-
-
-def _run(module: nn.Module, given: Mapping[str, Tensor], x: Tensor) -> Tensor | None:
-    try:
-        with torch.no_grad():
-            y = type(module).forward(Seen(module, given), x)  # type: ignore[arg-type]
-    except Exception:  # whatever a stranger's module raises, it is not one that is known
-        return None
-    return y.float() if isinstance(y, Tensor) else None
-
-
-def eps_of(module: nn.Module) -> Any:
-    """The epsilon that a norm states; 1e-5, torch's default, where it does not."""
-    return next((getattr(module, n) for n in ("eps", "variance_epsilon", "epsilon") if hasattr(module, n)), 1e-5)

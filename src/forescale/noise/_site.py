@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from forescale.errors import ForescaleError
+from forescale.noise._known import eps_of
 from forescale.noise._records import make_slot
-from forescale.noise._rules import KINDS, RULES, counted, eps_of
+from forescale.noise._rules import KINDS, RULES, counted
 
 if TYPE_CHECKING:
     from forescale.noise._meter import Meter
@@ -23,7 +24,7 @@ class Site:
     def __init__(self, meter: Meter, name: str, module: nn.Module, method: str, rule: str) -> None:
         self.meter, self.name, self.module, self.method, self.rule = meter, name, module, method, rule
         self.kind = KINDS.get(rule, rule)
-        self.vectors = dict(module.named_parameters(recurse=False)) if rule == "broadcast" else {}
+        self.vectors = dict(module.named_parameters(recurse=False)) if rule in ("broadcast", "scale") else {}
         self.eps, self.transposed = eps_of(module), type(module).__name__ == "Conv1D"
         self.head: Site | None = None
         self.table: Site | None = None  # the embedding, of a head
@@ -62,6 +63,8 @@ class Site:
 
     def run(self, *arguments: Any, **named: Any) -> Any:
         """The rule, where there will be a gradient; else the method itself."""
+        if len(named) == 1 and not arguments:
+            arguments, named = tuple(named.values()), {}
         if self.active and torch.is_grad_enabled():
             return RULES[self.rule](self, *arguments, **named)
         y = self.plain(*arguments, **named)
