@@ -29,7 +29,7 @@ RATE = [1e-3] * 10
         ({"loss": [float("nan")] * 5 + LOSS[5:]}, "at least 8 measured losses; got 5"),
         ({"loss": ["much"] * 10}, "must be numbers"),
         ({"loss": [LOSS]}, "one sequence of numbers; got 2 dimensions"),
-        ({"step": STEP[::-1]}, "rise from 0 or later, each once; got 100, 90, … 10: sort them"),
+        ({"step": STEP[::-1]}, "rise from 0 or later, each once; got 90 after 100: sort them"),
         ({"step": [10, 10, *STEP[2:]]}, "keep each step's last record"),
         ({"step": []}, "one learning rate a step; got 10 rates of 0 steps"),
     ],

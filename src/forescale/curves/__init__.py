@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from forescale.curves._best import Ranked as Ranked
     from forescale.curves._best import best_schedule as best_schedule
     from forescale.curves._best import rank_schedules as rank_schedules
+    from forescale.curves._collapse import Collapse as Collapse
+    from forescale.curves._collapse import collapse as collapse
     from forescale.curves._curve import Curve as Curve
     from forescale.curves._final import FinalLaw as FinalLaw
     from forescale.curves._final import FinishedRun as FinishedRun
@@ -20,12 +22,14 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "BestSchedule": "_best",
+    "Collapse": "_collapse",
     "Curve": "_curve",
     "CurveLaw": "_law",
     "FinalLaw": "_final",
     "FinishedRun": "_final",
     "Ranked": "_best",
     "best_schedule": "_best",
+    "collapse": "_collapse",
     "fit_curve_law": "_fit",
     "fit_final_law": "_final",
     "rank_schedules": "_best",
@@ -34,12 +38,14 @@ _HOMES = {
 
 __all__ = [
     "BestSchedule",
+    "Collapse",
     "Curve",
     "CurveLaw",
     "FinalLaw",
     "FinishedRun",
     "Ranked",
     "best_schedule",
+    "collapse",
     "fit_curve_law",
     "fit_final_law",
     "rank_schedules",

@@ -80,7 +80,7 @@ def checked_schedule(step: ArrayLike, learning_rate: ArrayLike, called: str) -> 
         raise ForescaleError(f"{called} needs one learning rate a step; got {len(rates)} rates of {len(steps)} steps.")
     if not len(steps) or not np.isfinite(steps).all() or steps[0] < 0 or (np.diff(steps) <= 0).any():
         raise ForescaleError(
-            f"the steps of {called} must be finite and rise from 0 or later, each once; got {_shown(steps)}: sort them, "
+            f"the steps of {called} must be finite and rise from 0 or later, each once; got {_unsorted(steps)}: sort them, "
             "and of a log that went back to a checkpoint keep each step's last record."
         )
     if not np.isfinite(rates).all() or (rates < 0).any() or not rates.any():
@@ -101,6 +101,14 @@ def as_row(values: ArrayLike, name: str, called: str) -> Array:
     if row.ndim != 1:
         raise ForescaleError(f"{name} of {called} must be one sequence of numbers; got {row.ndim} dimensions.")
     return row
+
+
+def _unsorted(steps: Array) -> str:
+    """The first two steps that do not rise, or all."""
+    import numpy as np
+
+    back = np.flatnonzero(np.diff(steps) <= 0)
+    return f"{steps[back[0] + 1]:g} after {steps[back[0]]:g}" if len(back) else _shown(steps)
 
 
 def _shown(values: Sequence[float] | Array) -> str:
