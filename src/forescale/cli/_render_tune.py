@@ -38,11 +38,9 @@ def print_before(before: Before, folder: Path) -> None:
     )
     if before.target_runs:
         whole = before.target_runs * before.target.compute
+        runs = "1 run" if before.target_runs == 1 else f"{before.target_runs} runs"
         console.print(
-            Text(
-                f"then {before.target_runs} runs of the target: {whole:.3g} FLOPs, about "
-                f"{humanize_duration(whole / before.speed)}"
-            )
+            Text(f"then {runs} of the target: {whole:.3g} FLOPs, about {humanize_duration(whole / before.speed)}")
         )
     console.print(
         Text(
