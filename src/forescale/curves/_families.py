@@ -126,8 +126,8 @@ ALPHA = Shape(start=0.48, low=0.05, high=1.5)
 LN_C, LN_BETA = Shape(start=4.0, low=-4, high=12), Shape(start=-0.5, low=-4, high=2.5)
 
 # The prior of the memory law: centres and spreads, rounded, from fits to the 124M curves of Hägele et al. 2024 at peaks of
-# 1e-4 to 2e-3 (benchmarks/bench_curves.py prints them): alpha .41-.55, kappa 1.1-1.25, q .6-.83, r .51-.74, u -.06-.5.
-# Where in these ranges r and u start was set by leaving out, in turn, one of the curves that the laws are fitted to.
+# 1e-4 to 2e-3 (benchmarks/bench_curves.py prints them): alpha .38-.53, kappa 1.1-1.6, q .67-.92, r .41-.69, u -.04-.75. Where
+# r and u start, at the ends of the lower peaks, was set by leaving out in turn one of the curves that laws are fitted to.
 MEMORY = {
     "alpha": Shape(start=0.48, low=0.05, high=1.5, spread=0.06),
     "ln_c": Shape(start=6.0, low=-4.0, high=12.0, spread=2.0),

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     Array = NDArray[np.float64]
 
 SHAPES: Mapping[str, Shape] = MEMORY | {
-    "ln_c": Shape(start=6.0, low=-4.0, high=14.0, spread=2.0),
+    "ln_c": Shape(start=6.0, low=-4.0, high=14.0, spread=1.0),  # ends alone, all at rate 0, would leave it open
     "u": Shape(start=0.5, low=-1.0, high=1.2, spread=0.3),
     "nu": Shape(start=0.34, low=0.05, high=1.5, spread=0.05),  # Hoffmann et al. 2022, arXiv:2203.15556: 0.34
 }
