@@ -25,7 +25,7 @@ class TrackedExperts(torch.autograd.Function):
         ctx.save_for_backward(x, weight, mask, sizes, slot)
         matrices = weight if mask is None else weight * mask
         biases = [None] * len(weight) if bias is None else bias
-        parts = x.split(sizes.sum(1).tolist())
+        parts: Any = torch.split(x, [int(n) for n in sizes.sum(1)])
         return torch.cat([functional.linear(*each) for each in zip(parts, matrices, biases, strict=True)])
 
     @staticmethod

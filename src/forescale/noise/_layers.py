@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from forescale.errors import ForescaleError
 from forescale.noise._known import rules_of
-from forescale.noise._site import Site
+from forescale.noise._site import Site, is_followed
 
 if TYPE_CHECKING:
     from forescale.noise._meter import Meter
@@ -99,6 +99,8 @@ class Layer:
 def find_layers(meter: Meter, model: nn.Module, wanted: str | Iterable[str], unknown: str) -> list[Layer]:
     """The layers to follow. Raises `ForescaleError` where one cannot be followed, or none is there."""
     chosen = _chooser(wanted)
+    if any(is_followed(module) for module in model.modules()):
+        raise ForescaleError("another noise meter follows this model: close() that one first.")
     sites: list[Site] = []
     strange: dict[str, nn.Module] = {}
     for name, module in named_modules(model):
@@ -130,9 +132,10 @@ def find_layers(meter: Meter, model: nn.Module, wanted: str | Iterable[str], unk
 def named_modules(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     """The modules by the names that they have without wrappers."""
     hidden = WRAPPERS | (
-        {"module"} if isinstance(model, nn.parallel.DistributedDataParallel | nn.DataParallel) else set()
+        {"module"} if type(model).__name__ in ("DistributedDataParallel", "DataParallel") else set[str]()
     )
-    for name, module in model.named_modules():
+    modules: Any = model.named_modules()
+    for name, module in modules:
         yield ".".join(part for part in name.split(".") if part not in hidden), module
 
 

@@ -254,7 +254,7 @@ class Meter:
     def _shares(self) -> Shares:
         shares = gather(self._layers, self._mean_over)
         assert self._big is not None
-        got = (self._big[0] + self._big[1]) > 0
+        got: Any = (self._big[0] + self._big[1]) > 0
         for layer, big in zip(self._layers, got.tolist(), strict=True):
             if big and layer.active and not any(layer.records):
                 raise ForescaleError(

@@ -19,7 +19,8 @@ PRODUCTS = {"MmBackward0", "AddmmBackward0", "CdistBackward0", "EuclideanDistBac
 
 def refuse_mixing(model: nn.Module) -> None:
     """Raise `ForescaleError` if the model normalises over the batch."""
-    for name, module in model.named_modules():
+    modules: Any = model.named_modules()
+    for name, module in modules:
         if isinstance(module, nn.modules.batchnorm._BatchNorm) and (module.training or module.running_mean is None):  # pyright: ignore
             raise ForescaleError(
                 f"{name} ({type(module).__name__}) mixes the examples of a batch, so that no example has a gradient of its "
@@ -78,7 +79,7 @@ def _through(users: Mapping[Any, Sequence[Any]], node: Any) -> Iterator[Any]:
 
 def _losses() -> list[Tensor]:
     """What backward() was called on: an argument of the call that some thread waits in."""
-    for top in sys._current_frames().values():
+    for top in sys._current_frames().values():  # pyright: ignore[reportPrivateUsage]
         frame = top
         while frame is not None:
             if frame.f_code is cast("Any", torch.autograd.backward).__code__:
@@ -106,5 +107,6 @@ def tensors_of(value: Any) -> Sequence[Tensor]:
     """The tensors in a model's output."""
     if isinstance(value, Tensor):
         return (value,)
-    items = value.values() if hasattr(value, "values") else value if isinstance(value, list | tuple) else ()
+    many = isinstance(value, list | tuple)
+    items: Any = value.values() if hasattr(value, "values") else cast("Any", value) if many else ()
     return [each for item in items for each in tensors_of(item)]

@@ -41,7 +41,8 @@ class RankMeter:
                 f"a rank meter needs a model in DistributedDataParallel; got {type(model).__name__}: use Meter, which "
                 "works with any wrapper."
             )
-        self._group: Any = model.process_group
+        wrapped: Any = model
+        self._group: Any = wrapped.process_group
         self._size = int(distributed.get_world_size(self._group))
         if self._size < 2:
             raise ForescaleError("a rank meter needs two processes or more; this group has one: use Meter.")
@@ -56,10 +57,10 @@ class RankMeter:
             from torch.distributed.algorithms.ddp_comm_hooks import default_hooks
 
             self._hook = default_hooks.allreduce_hook
+        # DDP reads annotations, and wants none.
+        hook: Any = lambda group, bucket: self._reduce(group, bucket)  # noqa: E731 # pyright: ignore
         try:
-            model.register_comm_hook(
-                self._group, lambda group, bucket: self._reduce(group, bucket)
-            )  # DDP reads annotations
+            model.register_comm_hook(self._group, hook)
         except RuntimeError as error:
             raise ForescaleError(
                 f"a rank meter is a communication hook, and the model has one ({error}): give it to RankMeter as `hook` instead."

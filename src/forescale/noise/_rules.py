@@ -32,7 +32,7 @@ def linear(site: Site, x: Tensor) -> Tensor:
     element = ELEMENT.get(x.device.type, ELEMENT["cuda"])
     # With one position an example there is nothing to count, and a gradient of 0 may be a loss that is flat there.
     counts = site.counts if shaped.shape[1:-1].numel() > 1 else None
-    y = TrackedLinear.apply(shaped, weight, bias, site.slot, counts, mask, link, ids, element)
+    y = _apply(TrackedLinear, shaped, weight, bias, site.slot, counts, mask, link, ids, element)
     return y if shaped is x else y.flatten(0, 1)
 
 
@@ -40,8 +40,8 @@ def embedding(site: Site, ids: Tensor) -> Tensor:
     """A table of vectors; positions, which are the same for all examples, are looked up once an example."""
     module: Any = site.module
     rows = ids if site.meter.examples is None else _ids_by_example(ids, site.meter.examples, site.meter.length or 1)
-    y, link = TrackedEmbedding.apply(
-        rows, module.weight, site.slot, getattr(module, "padding_idx", None), site.head is not None
+    y, link = _apply(
+        TrackedEmbedding, rows, module.weight, site.slot, getattr(module, "padding_idx", None), site.head is not None
     )
     site.made(link, rows)
     return y.view(*ids.shape, -1) if rows.numel() == ids.numel() else y
@@ -52,7 +52,7 @@ def counted(site: Site, y: Tensor) -> Tensor:
     shaped = _by_example(y, site)
     if shaped.shape[1:-1].numel() == 1:
         return y
-    return CountedPositions.apply(shaped, site.counts).view(y.shape)
+    return _apply(CountedPositions, shaped, site.counts).view(y.shape)
 
 
 def layer_norm(site: Site, x: Tensor) -> Tensor:
@@ -60,7 +60,7 @@ def layer_norm(site: Site, x: Tensor) -> Tensor:
     module: Any = site.module
     x = x.float() if x.is_cuda and torch.is_autocast_enabled("cuda") else x
     shaped = _by_example(x, site)
-    y = TrackedLayerNorm.apply(shaped, module.weight, getattr(module, "bias", None), site.eps, site.slot)
+    y = _apply(TrackedLayerNorm, shaped, module.weight, getattr(module, "bias", None), site.eps, site.slot)
     return y.reshape(x.shape)
 
 
@@ -68,7 +68,7 @@ def rms_norm(site: Site, x: Tensor) -> Tensor:
     """RMSNorm in the weight's type."""
     weight: Any = site.module.weight
     eps = torch.finfo(x.dtype).eps if site.eps is None else site.eps
-    y = TrackedRMSNorm.apply(_by_example(x, site).to(weight.dtype), weight, eps, site.slot)
+    y = _apply(TrackedRMSNorm, _by_example(x, site).to(weight.dtype), weight, eps, site.slot)
     return y.to(x.dtype).reshape(x.shape)
 
 
@@ -77,7 +77,7 @@ def broadcast(site: Site, x: Tensor, *rest: Any, **named: Any) -> Any:
     given, x = x, _by_example(x, site)
     shape = (x.shape[0], *(1 for _ in range(x.dim() - 2)))
     vectors = {
-        name: PerExample.apply(vector, site.slots[i], (*shape, vector.shape[0]))
+        name: _apply(PerExample, vector, site.slots[i], (*shape, vector.shape[0]))
         for i, (name, vector) in enumerate(site.vectors.items())
     }
     return type(site.module).forward(Seen(site.module, vectors), x, *rest, **named).reshape(given.shape)  # type: ignore[arg-type]
@@ -87,12 +87,12 @@ def experts(site: Site, x: Tensor, which: str, counts: Tensor, tokens: Tensor) -
     """A bank of experts: `x` is ordered by expert, and `tokens` says which token each row is of."""
     module: Any = site.module
     examples = site.needed_examples()
-    length = len(tokens.unique()) // examples if site.meter.length is None else site.meter.length
+    length = site.meter.length or 1
     weight, bias = getattr(module, which), getattr(module, which + "_bias")
     x, weight, bias = _cast(x, weight, bias)
     sizes = sizes_of(counts, tokens // length, examples)
     slot = site.slots[0 if which == "input" else 1]
-    return TrackedExperts.apply(x, weight, bias, getattr(module, which + "_mask"), sizes, slot)
+    return _apply(TrackedExperts, x, weight, bias, getattr(module, which + "_mask"), sizes, slot)
 
 
 RULES: Mapping[str, Rule] = {
@@ -109,6 +109,11 @@ KINDS = {
     "rms_norm": "norm",
     "broadcast": "norm",
 }  # of parameters, where they differ from the rule
+
+
+def _apply(function: Any, *arguments: Any) -> Any:
+    """What torch has no types for."""
+    return function.apply(*arguments)
 
 
 def _cast(x: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
@@ -132,7 +137,7 @@ def _by_example(x: Tensor, site: Site) -> Tensor:
             f"a noise meter needs the batch dimension first; {site.name} got {len(x)} rows of {examples} examples of length "
             f"{length}: leave the module out by `layers`, or pass it (examples, ..., features)."
         )
-    return x.unflatten(0, (examples, -1))
+    return x.reshape(examples, -1, x.shape[-1])
 
 
 def _ids_by_example(ids: Tensor, examples: int, length: int) -> Tensor:

@@ -94,7 +94,11 @@ def _sizes(stacked: Tensor, names: Sequence[str]) -> list[int]:
     if (counts != counts[:1]).any():
         i = int((counts != counts[:1]).any(1).nonzero()[0])
         raise ForescaleError(
-            f"{names[0]} saw {counts[0].int().tolist()} examples a backward pass and {names[i]} {counts[i].int().tolist()}: "
+            f"{names[0]} saw {_whole(counts[0])} examples a backward pass and {names[i]} {_whole(counts[i])}: "
             "a noise meter needs the batch dimension first everywhere; leave the odd one out by `layers`."
         )
-    return [int(n) for n in counts[0]]
+    return _whole(counts[0])
+
+
+def _whole(counts: Tensor) -> list[int]:
+    return [int(n) for n in counts]

@@ -36,8 +36,6 @@ class Site:
         self.counts: Tensor | None = None
         self._held: tuple[Tensor, Tensor] | None = None
         self._own = module.__dict__.get(method)  # of a copy, or the user's
-        if isinstance(self._own, Replacement):
-            raise ForescaleError("another noise meter follows this model: close() that one first.")
         self.plain = getattr(module, method)
 
     @property
@@ -106,10 +104,15 @@ class Replacement:
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Callable[..., Any]:
         module = memo.get(id(self.site.module), self.site.module)
-        return MethodType(getattr(type(module), self.site.method), module)
+        return _method(module, self.site.method)
 
     def __reduce__(self) -> Any:
         return _method, (self.site.module, self.site.method)
+
+
+def is_followed(module: nn.Module) -> bool:
+    """Whether a meter has replaced a method of it."""
+    return any(isinstance(value, Replacement) for value in vars(module).values())
 
 
 class Hook:
