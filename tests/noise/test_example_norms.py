@@ -416,3 +416,15 @@ def test_a_loss_that_multiplies_examples_is_refused() -> None:
 
     with pytest.raises(ForescaleError, match="mixes the examples"):
         measured(model, torch.randn(4, 5), contrastive)
+
+
+def test_norms_can_be_read_before_and_after_the_update_that_counts_them() -> None:
+    torch.manual_seed(0)
+    model, x = nn.Sequential(nn.Linear(5, 7), nn.Tanh(), nn.Linear(7, 3)), torch.randn(4, 5)
+    with Meter(model) as meter:
+        model(x).square().mean().backward()
+        before = meter.example_norms()
+        meter.update(batch_size=4)
+        assert torch.equal(meter.example_norms(), before)
+        model(2 * x).square().mean().backward()
+        assert not torch.equal(meter.example_norms(), before)

@@ -73,6 +73,7 @@ class Meter:
         self._latest: Layer | None = None  # that a record came from
         self._whole = False  # whether its gradient was there when the last backward pass had ended
         self._outputs: list[Any] | None = []  # what the model's outputs came from, until a loss was checked
+        self._counted: Shares | None = None  # of the last update
         self._tokens = self._scale = 1.0
         self._queued = False
         self._hooks = [
@@ -137,9 +138,14 @@ class Meter:
     def example_norms(self) -> Tensor:
         """The squared gradient norm of each example's own loss, (examples,), over all followed layers.
 
-        Of this process's examples since the last `update()`, or since gradients were last set to None.
+        Of this process's examples since the last `update()`, or since gradients were last set to None; right after an
+        `update()`, of the step that it counted.
         """
-        shares = self._shares()
+        if self._counted is not None and not any(records for layer in self._layers for records in layer.records):
+            return self._norms_of(self._counted)
+        return self._norms_of(self._shares())
+
+    def _norms_of(self, shares: Shares) -> Tensor:
         weights = torch.where(shares.counts > 0, shares.weights, 1.0)
         return shares.norms.sum(0) / weights.square() / self._scale**2
 
@@ -158,6 +164,7 @@ class Meter:
             )
         self._averages.add(row)  # a step whose gradients overflowed has nan there, and is left out
         self._forget()
+        self._counted = shares
 
     def _row(self, shares: Shares, whole: Tensor, shards: Tensor) -> tuple[Array, int, float]:
         """|G|² and tr(Σ) of each layer, (layers, 2), of the step on all processes; its examples, and tokens of one."""
