@@ -30,18 +30,7 @@ AT_MOST = 0.5  # of a curve is left out at its start
 BEND = 1e-3  # of Huber's loss on relative residuals, or
 NOISES = 2.0  # standard deviations of a curve's own noise, if that is more
 DRAWS, NEAR = 100, 6.0  # fits around the best; those are near-equal whose objective is within so many UNIT² of it
-SURE = {
-    1: 6.31,
-    2: 2.92,
-    3: 2.35,
-    4: 2.13,
-    5: 2.02,
-    6: 1.94,
-    7: 1.89,
-    8: 1.86,
-    9: 1.83,
-}  # Student's t at 95 %, one-sided
-NORMAL = 1.65
+SURE = 0.975  # Student's t: 95 %, two-sided
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,10 +43,10 @@ def fit_curve_law(curves: Sequence[Curve] | Curve, *, law: str = "auto") -> Curv
     """The law of loss along a schedule that `curves` (of one model and data) show; `CurveLaw.predict` applies it.
 
     `law` is one of memory, multi-power, momentum, functional, linear, or auto: memory, unless another one's errors on curves
-    left out in turn are lower by a paired t-test at 95 %. How tight the memory law's priors are (they stand where others stop
-    a fit early) is what has the lower left-out error; a single curve has none, and gets memory with tight priors. The fit
-    begins after the peak is reached and, where early steps do not follow the law, later (`CurveLaw.start`). Raises
-    `ForescaleError` without curves or where too few losses remain.
+    left out in turn are lower by a paired t-test at 95 %, two-sided. How tight the memory law's priors are (they stand where
+    others stop a fit early) is what has the lower left-out error; a single curve has none, and gets memory with tight
+    priors. The fit begins after the peak is reached and, where early steps do not follow the law, later (`CurveLaw.start`).
+    Raises `ForescaleError` without curves or where too few losses remain.
     """
     if law != "auto" and law not in FAMILIES:
         raise UnknownNameError(f"a curve law is auto or one of {', '.join(FAMILIES)}; got {law!r}.")
@@ -177,9 +166,10 @@ def _choose(tried: Mapping[str, _Tried]) -> tuple[str, str]:
 
 
 def _surely_lower(errors: Sequence[float], others: Sequence[float]) -> bool:
+    from scipy.special import stdtrit
+
     gains = [b - a for a, b in zip(errors, others, strict=True)]
-    needed = SURE.get(len(gains) - 1, NORMAL)
-    return fmean(gains) > needed * stdev(gains) / sqrt(len(gains))
+    return fmean(gains) > float(stdtrit(len(gains) - 1, SURE)) * stdev(gains) / sqrt(len(gains))
 
 
 def _near(family: Family, points: Sequence[Points], bend: float, best: Solution) -> tuple[Solution, ...]:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.float64]
 
-ROUNDS = 3  # of reweighting
+ROUNDS = 2  # of reweighting
 FITS = 60  # evaluations of a search, besides those of its derivatives
 UNIT = 1e-3  # relative residual that weighs as much as one standard deviation of a prior
 SMALLEST = 1e-9
