@@ -26,6 +26,7 @@ PIECES = 32  # straight pieces of the best schedule after its warmup, shorter to
 COMPARED = ("linear", "cosine", "wsd 10%", "wsd 20%", "wsd 40%")
 POINTS = 400  # at which a candidate is read
 DEEP = 8.0  # the most that a piece may lower ln(rate - floor)
+SMOOTH = 1e-4  # nats for falls that change by 1 from a piece to the next: stairs are no better, and harder to run
 NUDGE = 1e-4
 ITERATIONS = 120
 STARTS = 2  # the best of the usual schedules
@@ -164,7 +165,7 @@ def _descend(law: CurveLaw, steps: Array, peak: float, floor: float, usual: Sche
 
     def loss(falls: Array) -> float:
         columns = family.columns(piecewise(path, rates(falls) / law.rate_unit), solution.shapes)
-        return float(columns[-1] @ solution.amplitudes)
+        return float(columns[-1] @ solution.amplitudes) + SMOOTH * float(np.square(np.diff(falls)).sum())
 
     def slope(falls: Array) -> tuple[float, Array]:
         base = loss(falls)
