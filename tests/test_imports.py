@@ -21,7 +21,7 @@ FLOORS = (
     {"errors", "quantities"},
     {"workload", "schedules", "recipe"},
     {"runs", "laws", "parametrize", "optimizers"},
-    {"fit", "curves", "noise"},
+    {"fit", "curves", "noise", "forecast"},
     {"plan"},
     {"train"},
     {"check"},

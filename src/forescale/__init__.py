@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from forescale import curves as curves
+    from forescale import forecast as forecast
     from forescale import noise as noise
     from forescale import schedules as schedules
     from forescale import sweep as sweep
@@ -68,7 +69,7 @@ _HOMES = {
 }
 
 # Modules that are used by their own name, as in `forescale.schedules.cosine()`; loaded as lazily.
-_MODULES = ("curves", "noise", "schedules", "sweep")
+_MODULES = ("curves", "forecast", "noise", "schedules", "sweep")
 
 __all__ = [
     "Cluster",

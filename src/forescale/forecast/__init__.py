@@ -1,0 +1,26 @@
+"""Probabilistic forecasting of series, discrete or continuous: C2FAR, its density, and scores."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from forescale.forecast._density import Density as Density
+    from forescale.forecast._grid import Grid as Grid
+    from forescale.forecast._train import Fitted as Fitted
+    from forescale.forecast._train import Training as Training
+
+_HOMES = {"Density": "_density", "Fitted": "_train", "Grid": "_grid", "Training": "_train"}
+
+__all__ = ["Density", "Fitted", "Grid", "Training"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'forescale.forecast' has no attribute {name!r}")
+    return getattr(import_module(f"forescale.forecast.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return list(__all__)

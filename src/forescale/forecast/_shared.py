@@ -1,0 +1,120 @@
+"""One LSTM for all levels: a head a level reads its state and the coarser bins chosen so far. Other laws as heads, too."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from forescale.forecast._cell import Stepper, lstm_state
+from forescale.forecast._density import Density
+from forescale.forecast._networks import LEAST_SHAPE, Inputs, LevelsLaw, Step, one_hot
+
+Z_BOUNDS = (-1.0, 2.0)  # of the previous value as an input
+
+
+class Head(Protocol):
+    """From the network's state and extra inputs to a law of the next value."""
+
+    def law(self, state: Tensor, bins: Tensor) -> Any:
+        """The law of each value, on the way to its own bins."""
+        ...
+
+    def quantile(self, state: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
+        """The value that a share u of the law lies below, and its bins."""
+        ...
+
+
+class LevelsHead(nn.Module):
+    """A hidden layer a level: level k sees the state and the bins chosen at the levels before."""
+
+    def __init__(self, density: Density, width: int, hidden: int) -> None:
+        super().__init__()
+        bins = density.grid.bins
+        self.density, self.hidden = density, hidden
+        self.enter = nn.Linear(width, hidden * len(bins))
+        self.embeds = nn.ModuleList(nn.Embedding(sum(bins[:k]), hidden) for k in range(1, len(bins)))
+        self.outs = nn.ModuleList(nn.Linear(hidden, count) for count in bins)
+        self.tails = nn.Linear(width, 2) if density.tails else None
+
+    def law(self, state: Tensor, bins: Tensor) -> LevelsLaw:
+        entered = self.enter(state)
+        chosen = [bins[..., k] for k in range(bins.shape[-1])]
+        logits = [self._logits(entered, level, chosen[:level]) for level in range(len(chosen))]
+        return LevelsLaw(density=self.density, logits=logits, shapes=self._shapes(state))
+
+    def quantile(self, state: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
+        entered = self.enter(state)
+        return self.density.quantile(u, lambda level, chosen: self._logits(entered, level, chosen), self._shapes(state))
+
+    def _logits(self, entered: Tensor, level: int, chosen: Sequence[Tensor]) -> Tensor:
+        hidden = entered[..., level * self.hidden : (level + 1) * self.hidden]
+        for k, index in enumerate(chosen):
+            hidden = hidden + self.embeds[level - 1](index + sum(self.density.grid.bins[:k]))
+        return self.outs[level](functional.relu(hidden))
+
+    def _shapes(self, state: Tensor) -> Tensor | None:
+        return None if self.tails is None else functional.softplus(self.tails(state)) + LEAST_SHAPE
+
+
+class SharedNetwork(nn.Module):
+    """One LSTM over the bins and the value before each step and its extra inputs; `head` turns its state into a law."""
+
+    def __init__(
+        self,
+        density: Density,
+        head: Callable[[int], nn.Module],
+        *,
+        hidden: int,
+        layers: int,
+        extra: int = 0,
+        dropout: float = 0.0,
+        hot: bool = True,
+    ) -> None:
+        super().__init__()
+        self.density, self.extra, self.hot = density, extra, hot
+        bins = density.grid.outputs if hot else 0
+        self.lstm = nn.LSTM(bins + 2 + extra, hidden, layers, batch_first=True, dropout=dropout if layers > 1 else 0.0)
+        self.dropout = nn.Dropout(dropout)
+        self.head: Any = head(hidden + extra)
+
+    def forward(self, inputs: Inputs) -> Any:
+        """The law of every step, teacher forced."""
+        state = self.dropout(self.lstm(self._rows(inputs))[0])
+        return self.head.law(self._with(state, inputs.extra), inputs.bins[:, 1:])
+
+    def _rows(self, inputs: Inputs) -> Tensor:
+        z, bins = inputs.z[:, :-1], inputs.bins[:, :-1]
+        hot = [one_hot(bins[..., k], count, z.dtype) for k, count in enumerate(self.density.grid.bins)] * self.hot
+        known = [] if inputs.extra is None else [inputs.extra]
+        return torch.cat([*hot, _value_inputs(z), *known], -1)
+
+    def _with(self, state: Tensor, extra: Tensor | None) -> Tensor:
+        return state if extra is None else torch.cat([state, extra], -1)
+
+    def start(self, inputs: Inputs, paths: int) -> Step:
+        """Run the conditioning windows once; the returned function moves all paths of all windows by one step."""
+        state = lstm_state(self.lstm(self._rows(inputs))[1], paths)
+        stepper = Stepper(self.lstm)
+        weight = stepper.inputs[0]
+        outputs = self.density.grid.outputs * self.hot
+        offsets = self.density.grid.offsets()
+        by_bin, by_value, by_extra = weight[:outputs], weight[outputs : outputs + 2], weight[outputs + 2 :]
+
+        def step(z: Tensor, bins: Tensor, extra: Tensor | None, u: Tensor) -> tuple[Tensor, Tensor]:
+            gates = _value_inputs(z) @ by_value
+            if self.hot:
+                gates += functional.embedding_bag(bins + offsets, by_bin, mode="sum")
+            if extra is not None:
+                gates.addmm_(extra, by_extra)
+            return self.head.quantile(self._with(stepper(gates, state), extra), u)
+
+        return step
+
+
+def _value_inputs(z: Tensor) -> Tensor:
+    """The previous value, bounded, and squashed: the first is even, the second tells far from farther."""
+    return torch.stack([z.clamp(*Z_BOUNDS), torch.sigmoid(z)], -1)
