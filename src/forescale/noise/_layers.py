@@ -134,7 +134,8 @@ def named_modules(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     hidden = WRAPPERS | (
         {"module"} if type(model).__name__ in ("DistributedDataParallel", "DataParallel") else set[str]()
     )
-    modules: Any = model.named_modules()
+    whole: Any = model
+    modules = whole.named_modules()
     for name, module in modules:
         yield ".".join(part for part in name.split(".") if part not in hidden), module
 

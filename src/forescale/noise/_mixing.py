@@ -19,7 +19,8 @@ PRODUCTS = {"MmBackward0", "AddmmBackward0", "CdistBackward0", "EuclideanDistBac
 
 def refuse_mixing(model: nn.Module) -> None:
     """Raise `ForescaleError` if the model normalises over the batch."""
-    modules: Any = model.named_modules()
+    whole: Any = model
+    modules = whole.named_modules()
     for name, module in modules:
         if isinstance(module, nn.modules.batchnorm._BatchNorm) and (module.training or module.running_mean is None):  # pyright: ignore
             raise ForescaleError(
