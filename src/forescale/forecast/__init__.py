@@ -6,14 +6,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from forescale.forecast._c2far import C2FAR as C2FAR
     from forescale.forecast._density import Density as Density
     from forescale.forecast._grid import Grid as Grid
     from forescale.forecast._train import Fitted as Fitted
     from forescale.forecast._train import Training as Training
 
-_HOMES = {"Density": "_density", "Fitted": "_train", "Grid": "_grid", "Training": "_train"}
+_HOMES = {"C2FAR": "_c2far", "Density": "_density", "Fitted": "_train", "Grid": "_grid", "Training": "_train"}
 
-__all__ = ["Density", "Fitted", "Grid", "Training"]
+__all__ = ["C2FAR", "Density", "Fitted", "Grid", "Training"]
 
 
 def __getattr__(name: str) -> Any:

@@ -76,7 +76,7 @@ class SeparateNetwork(nn.Module):
 
     def __init__(self, density: Density, *, hidden: int, layers: int, extra: int = 0, dropout: float = 0.0) -> None:
         super().__init__()
-        self.density, self.extra = density, extra
+        self.density, self.extra, self.hidden, self.layers = density, extra, hidden, layers
         bins = density.grid.bins
         width = sum(bins) + density.tails + extra
         self.lstms = nn.ModuleList(

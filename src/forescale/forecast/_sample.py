@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -12,33 +13,39 @@ from forescale.forecast._windows import Windows, extra_inputs
 ROWS = 4096  # paths that are moved at a time: enough to keep matrix products busy, few enough for the cache
 
 
-def sample_windows(
-    network: Any, windows: Windows, paths: int, horizon: int, generator: torch.Generator | None = None
-) -> Tensor:
-    """Paths of the windows' futures in their own units, float64 [windows, paths, horizon].
+def uniforms(seeds: Sequence[int], paths: int, horizon: int) -> Tensor:
+    """Numbers in 0 to 1 for each window by its own seed, [windows, paths, horizon]: no window's depend on another's."""
+    generator = torch.Generator()
+    rows = [torch.rand(paths, horizon, generator=generator.manual_seed(seed)) for seed in seeds]
+    return torch.stack(rows) if rows else torch.zeros(0, paths, horizon)
 
-    A constant window's paths repeat its last value. Rows are independent, but share the generator: the same windows in
-    the same order give the same paths.
+
+def sample_windows(network: Any, windows: Windows, uniform: Tensor) -> Tensor:
+    """Paths of the windows' futures in their own units, float64 [windows, paths, horizon], by `uniform` of that shape.
+
+    Each number u picks the value below which a share u of the law given the path so far lies, so that for a horizon of 1
+    chosen numbers give exact quantiles. A constant window's paths repeat its last value.
     """
-    out = torch.empty(len(windows.z), paths, horizon, dtype=torch.float64)
-    size = max(ROWS // paths, 1)
+    out = torch.empty(uniform.shape, dtype=torch.float64)
+    size = max(ROWS // uniform.shape[1], 1)
     with torch.no_grad():
-        for index in torch.arange(len(windows.z)).split(size):
-            out[index] = _sample(network, windows.take(index), paths, horizon, generator)
+        for start in range(0, len(windows.z), size):
+            index = torch.arange(start, min(start + size, len(windows.z)))
+            out[index] = _sample(network, windows.take(index), uniform[index])
     return out
 
 
-def _sample(network: Any, windows: Windows, paths: int, horizon: int, generator: torch.Generator | None) -> Tensor:
-    grid, layout, count = network.density.grid, windows.layout, len(windows.z)
+def _sample(network: Any, windows: Windows, uniform: Tensor) -> Tensor:
+    grid, layout = network.density.grid, windows.layout
+    count, paths, horizon = uniform.shape
     past = windows.z[:, : layout.reach]
     step = network.start(windows.inputs(grid, horizon=False), paths)
     z, bins = _buffers(past, grid.encode(past), paths, horizon)
-    uniform = torch.rand(horizon, count * paths, generator=generator)
+    by_step = uniform.reshape(count * paths, horizon).T.contiguous()
     for t in range(horizon):
         at = layout.reach + t
         extra = extra_inputs(windows, z, bins, grid, at, 1)
-        new = step(z[:, at - 1], bins[:, at - 1], None if extra is None else extra[:, 0], uniform[t])
-        z[:, at], bins[:, at] = new
+        z[:, at], bins[:, at] = step(z[:, at - 1], bins[:, at - 1], None if extra is None else extra[:, 0], by_step[t])
     drawn = z[:, layout.reach :].reshape(count, paths, horizon).double()
     drawn = drawn * windows.unit[:, None, None] + windows.shift[:, None, None]
     last = past[:, -1].double() + windows.shift  # of a constant window, whose unit counted as 1

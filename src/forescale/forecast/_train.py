@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -45,9 +45,14 @@ class Fitted:
 
 
 def fit_network(
-    network: nn.Module, cutter: Cutter, training: Training, told: Callable[[int, float, float], None] | None = None
+    network: nn.Module,
+    cutter: Cutter,
+    training: Training,
+    told: Callable[[int, float, float], None],
+    moved: Callable[[int], None],
+    names: Sequence[Any],
 ) -> Fitted:
-    """Train in place; `told` hears step, training and validation loss at every check."""
+    """Train in place; `told` hears step, training and validation loss at every check, `moved` every step."""
     generator = torch.Generator().manual_seed(training.seed)
     pool, held = _origins(cutter, training)
     validation = _validation_windows(cutter, held)
@@ -59,6 +64,7 @@ def fit_network(
         for group in optimizer.param_groups:
             group["lr"] = training.learning_rate * _factor(step / training.steps, training.warmup)
         recent.append(_step(network, optimizer, _draw(cutter, pool, training.batch, generator), training))
+        moved(step)
         if step % every and step < training.steps:
             continue
         network.eval()
@@ -66,15 +72,15 @@ def fit_network(
         network.train()
         losses.append((step, sum(recent) / len(recent), loss))
         recent = []
-        if told is not None:
-            told(*losses[-1])
+        told(*losses[-1])
         if loss < best[0]:
             best, best_state = (loss, step), copy.deepcopy(network.state_dict())
         elif sum(at > best[1] for at, _, _ in losses) >= training.patience:
             break
     network.load_state_dict(best_state)
     network.eval()
-    return Fitted(steps=step, best_step=best[1], loss=best[0], losses=tuple(losses))
+    left_out = tuple(str(names[k]) for k in sorted(set(range(len(names))) - {int(k) for k in pool[:, 0].unique()}))
+    return Fitted(steps=step, best_step=best[1], loss=best[0], losses=tuple(losses), left_out=left_out)
 
 
 def _factor(progress: float, warmup: float) -> float:

@@ -40,9 +40,9 @@ class Layout:
         """Values before the origin that a window reads."""
         return max(self.span, self.context + max((*self.lags, *self.copied, 1)))
 
-    def extra(self, grid: Grid) -> int:
-        """Inputs beside the previous value."""
-        return len(self.lags) + len(self.copied) * grid.outputs + self.calendar + STATIC * self.static
+    def extra_inputs(self, bins: Sequence[int]) -> int:
+        """How many inputs stand beside the previous value, for bins of so many a level."""
+        return len(self.lags) + len(self.copied) * sum(bins) + self.calendar + STATIC * self.static
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +87,7 @@ def extra_inputs(windows: Windows, z: Tensor, bins: Tensor, grid: Grid, first: i
     Its rows are those of the windows, each repeated as often as there are paths. None where there are no such inputs.
     """
     layout = windows.layout
-    if not layout.extra(grid):
+    if not layout.extra_inputs(grid.bins):
         return None
     paths = len(z) // len(windows.z)
     parts = [z[:, first - lag : first - lag + count, None].clamp(*LAG_BOUNDS) for lag in layout.lags]
