@@ -84,9 +84,6 @@ def finished(row: dict[str, Any]) -> FinishedRun:
 
 def validation_curve(row: dict[str, Any]) -> Curve:
     """Validation losses on the schedule's steps, NaN where not measured."""
-    loss = np.full(len(row["steps"]), np.nan)
-    measured = row["validation"]
-    place = np.searchsorted(row["steps"], measured["step"].to_numpy())
-    met = (place < len(loss)) & (row["steps"][np.minimum(place, len(loss) - 1)] == measured["step"].to_numpy())
-    loss[place[met]] = measured["loss"].to_numpy()[met]
-    return Curve(row["steps"], loss, row["rates"], name=str(row["run_idx"]))
+    measured = dict(zip(row["validation"]["step"].to_list(), row["validation"]["loss"].to_list(), strict=True))
+    losses = [measured.get(int(step), np.nan) for step in row["steps"]]
+    return Curve(row["steps"], losses, row["rates"], name=str(row["run_idx"]))
