@@ -101,7 +101,7 @@ def one_curve(fitted: str, unseen: str) -> Row:
     for name in LAWS:
         law = fit_curve_law(known, law=name)
         off: Any = law.predict(other.step, other.learning_rate) - smooth
-        found[name] = {"rmse": float(np.sqrt(np.mean(off[1000:] ** 2))), "final": float(off[-1])}
+        found[name] = {"rmse": float((off[1000:] ** 2).mean() ** 0.5), "final": float(off[-1])}
     return found
 
 

@@ -49,7 +49,8 @@ class CurveLaw:
     def predict(self, step: ArrayLike, learning_rate: ArrayLike) -> Array:
         """The loss (nats per token) at each step of a schedule: two sequences of one length, sorted by step.
 
-        Where the first step is later than 1, the rate is taken to have risen in a straight line from 0 up to there.
+        Where the first step is later than 1, the rate is taken to have risen in a straight line from 0 up to there. Before
+        `start`, and in the first steps of a run above all, the law says nothing of use: it grows without bound.
         Raises `ForescaleError` for steps that do not rise, and rates that are negative or not finite.
         """
         steps, path = self._path(step, learning_rate)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from forescale.curves._families import Family
@@ -39,7 +39,7 @@ class Solution:
     shapes: Mapping[str, float]
     amplitudes: Array
     objective: float
-    curvature: Array  # J'J of the residuals by the shapes, priors included
+    curvature: Array = field(repr=False)  # J'J of the residuals by the shapes, priors included
 
 
 def solve(
