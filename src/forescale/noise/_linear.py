@@ -66,7 +66,7 @@ class TrackedLinear(torch.autograd.Function):
         if need_bias:
             rows = g3.sum(1)
             norms, dbias = norms + squared(rows), rows.sum(0)
-        counted = None if counts is None else record((g3 != 0).any(-1).sum(1).to(counts.dtype), counts)
+        counted = None if counts is None else record(g3.any(-1).sum(1).to(counts.dtype), counts)
         back = rows_of(ids, g3, x3) if ctx.linked else None
         norms = norms.expand(x3.shape[0])
         return dx, dweight, dbias, record(norms, slot), counted, None, back, None, None

@@ -41,7 +41,7 @@ class TrackedLayerNorm(torch.autograd.Function):
             return *found[:3], None, record(found[3], slot)
         dx = aten.native_layer_norm_backward(grad, x, weight.shape, mean, rstd, weight, bias, [True, False, False])[0]
         rows = each_example(grad, x, mean, rstd, need)
-        norms = sum(squared(each) for each in rows if each is not None)
+        norms = torch.stack([squared(each) for each in rows if each is not None]).sum(0)
         return dx, *(None if each is None else each.sum(0).to(weight.dtype) for each in rows), None, record(norms, slot)
 
 

@@ -186,7 +186,7 @@ def test_diverged_proxies_teach_and_failed_ones_are_noted(tmp_path: Path) -> Non
     states = {entry.state for each in found.rounds for entry in each.entries}
     assert {"done", "diverged"} <= states
     assert found.run.recipe.learning_rate.number < 2 * whole.run.recipe.learning_rate.number
-    assert ("failed" in states) == bool(found.notes)
+    assert ("failed" in states) == any("no loss" in note for note in found.notes)
 
 
 def test_seeds_count_as_one_run_of_their_mean(tmp_path: Path) -> None:
@@ -214,3 +214,11 @@ def test_runs_around_the_target_hold_at_least_one_sequence(tmp_path: Path) -> No
     tuned, _ = tuned_in(tmp_path, World(batch=40.0), target_of(), verify_runs=6)
     assert tuned.verified is not None
     assert min(each.batch_tokens for each in tuned.verified.others) == SEQ_LEN
+
+
+@pytest.mark.parametrize(("share", "warned"), [(0.05, True), (0.4, False)])
+def test_a_batch_that_no_proxies_tried_is_said(tmp_path: Path, share: float, warned: bool) -> None:
+    tuned, _ = tuned_in(tmp_path, World(), target_of(), budget=Budget(share=share))
+    batches = {entry.job.row["batch_tokens"] for each in tuned.rounds for entry in each.entries}
+    assert (len(batches) == 1) == warned
+    assert any("had two batches" in note for note in tuned.notes) == warned

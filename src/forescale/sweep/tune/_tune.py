@@ -138,6 +138,16 @@ def _notes(rounds: Sequence[Sequence[Entry]]) -> Iterator[str]:
         named = ", ".join(f"{entry.key} {entry.state}" for entry in lost[:3])
         proxies = "1 proxy has" if len(lost) == 1 else f"{len(lost)} proxies have"
         yield f"{proxies} no loss, and so nothing to teach ({named})"
+    batches: dict[tuple[float, float], set[float]] = {}
+    for entry in (entry for each in rounds for entry in each if entry.state in MEASURED):
+        row = entry.job.row
+        size = (row["params"], float(f"{row['tokens']:.2g}"))  # whole steps round the tokens
+        batches.setdefault(size, set()).add(row["batch_tokens"])
+    if batches and max(map(len, batches.values())) == 1:
+        yield (
+            "no proxies of one size had two batches: the best batch is that of other labs' runs, which a small model can be "
+            "far from, and so is the gap to expect; a larger budget tries more of them"
+        )
 
 
 def _silent(_text: str) -> None:
