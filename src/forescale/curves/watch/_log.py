@@ -1,0 +1,200 @@
+"""A run's log as arrays: which columns are which, what was logged twice, how long the run will be."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from forescale.curves.watch._source import Logged, Reader, open_source
+from forescale.errors import ForescaleError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Array = NDArray[np.float64]
+
+FEWEST = 20  # finite losses from which a forecast is made
+STEPS = ("step", "global_step", "iteration", "iter", "iters", "train_step", "update", "_step", "steps")
+TOTALS = ("max_steps", "total_steps", "num_iterations", "train_iters", "max_iters", "num_train_steps", "total_iters", "steps")
+NORM = re.compile(r"(.*_)?(grad|gradient|gradients|grads)_?(.*_)?norm(_total|_global)?|g_?norm")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Log:
+    """A run's log so far, sorted by step; losses in nats per token.
+
+    `loss` is NaN or infinite where the run had no finite loss. `norm` and `rate` (gradient norm, learning rate) are NaN where
+    not logged, and None where never. `total` is the steps of the whole run, None where nothing says it.
+    """
+
+    name: str
+    step: Array
+    loss: Array
+    norm: Array | None = None
+    rate: Array | None = None
+    val_step: Array
+    val_loss: Array
+    total: float | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    notes: tuple[str, ...] = ()  # what was done to it
+    columns: Mapping[str, str] = field(default_factory=dict[str, str])  # our name -> the log's
+
+    @property
+    def share(self) -> float | None:
+        """How much of the run is over."""
+        return None if self.total is None else min(float(self.step[-1]) / self.total, 1.0)
+
+
+def read_log(path: str | Path, *, steps: float | None = None) -> Log:
+    """The log of a run: a metrics.jsonl, CSV, trainer_state.json, W&B or TensorBoard file or folder, finished or not.
+
+    `steps` is the length of the whole run where the log does not say it. Of a log that went back to a checkpoint each step's
+    last record counts, and half a line waits; `Log.notes` say both. Raises `ForescaleError` for a log without losses.
+    """
+    return follow_log(path, steps=steps)()
+
+
+def follow_log(path: str | Path, *, steps: float | None = None) -> Callable[[], Log]:
+    """A function that reads a log as it is by now; of a growing file each call reads what was appended."""
+    source: Reader = open_source(Path(path))
+    return lambda: _log(source(), steps)
+
+
+def _log(logged: Logged, steps: float | None) -> Log:
+    import numpy as np
+
+    columns = _columns(logged)
+    rows = list(logged.records)
+    notes = [f"{logged.bad} lines that are no records were left out"] if logged.bad else []
+    if logged.cut:
+        notes.append("the last line is half a record: it waits for its end")
+    train, held_out = _split(rows, columns)
+    at, loss, others, replaced = _series(train, columns, columns.get("loss") or columns["val_loss"])
+    if replaced:
+        notes.append(f"{replaced} records were replaced by those of a restart from an earlier step")
+    if "loss" not in columns:
+        notes.append(f"there are no training losses: {columns['val_loss']} is watched")
+    if "step" not in columns:
+        notes.append("no column says the step: records were counted")
+    held = columns.get("val_loss") or (columns["loss"] if len(held_out) < len(rows) else None)
+    val = _series(held_out, columns, held) if held else (np.empty(0),) * 2
+    if not len(at):
+        raise ForescaleError(f"a log needs a loss to be watched; {logged.name} has records and no loss in any: let it run on.")
+    return Log(
+        name=logged.name,
+        step=at,
+        loss=loss,
+        norm=others.get("norm"),
+        rate=others.get("rate"),
+        val_step=val[0],
+        val_loss=val[1],
+        total=_total(logged, steps, float(at[-1])),
+        settings=logged.settings,
+        notes=tuple(notes),
+        columns=columns,
+    )
+
+
+def _columns(logged: Logged) -> dict[str, str]:
+    """Which of the records' names are the step, losses, learning rate and gradient norm."""
+    from forescale.runs._columns import is_called, is_training_loss
+    from forescale.runs._readers._source import _is_rate  # pyright: ignore[reportPrivateUsage]
+
+    counts: dict[str, int] = {}
+    for record in logged.records:
+        for key in record:
+            counts[key] = counts.get(key, 0) + 1
+    if not counts:
+        raise ForescaleError(f"a log needs records; {logged.name} is empty so far: wait for the first.")
+    losses = [key for key in counts if is_called(key, "loss")]
+    groups = {
+        "loss": [key for key in losses if is_training_loss(key)],
+        "val_loss": [key for key in losses if not is_training_loss(key)],
+        "rate": [key for key in counts if _is_rate(key)],
+        "norm": [key for key in counts if NORM.fullmatch(_last(key))],
+    }
+    found = {name: min(keys, key=lambda k: (-counts[k], len(k))) for name, keys in groups.items() if keys}
+    if not losses:
+        raise ForescaleError(
+            f"a log needs a column of losses (loss, train/loss, train_loss, val_loss); {logged.name} has "
+            f"{', '.join(list(counts)[:12])}: name it so."
+        )
+    named = sorted((k for k in counts if _last(k) in STEPS), key=lambda k: (STEPS.index(_last(k)), -counts[k]))
+    return found | ({"step": named[0]} if named else {})
+
+
+def _last(key: str) -> str:
+    """The last part of a name, plain: train/global_step -> global_step; a leading underscore stays."""
+    return re.sub(r"[\s\-.]+", "_", key.rsplit("/", 1)[-1].strip().lower())
+
+
+def _split(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> tuple[list[Any], list[Any]]:
+    """Training records and held-out ones: a column `split` may tell them apart in one column of losses."""
+    if not any("split" in row for row in rows[:8]):
+        return list(rows), list(rows)
+    trained = [str(row.get("split", "train")).lower().startswith("train") for row in rows]
+    return [row for row, its in zip(rows, trained, strict=True) if its], [
+        row for row, its in zip(rows, trained, strict=True) if not its
+    ]
+
+
+def _series(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str], key: str) -> Any:
+    """Steps, values, the other columns there, and how many records a restart replaced."""
+    import numpy as np
+
+    alone = "val_loss" not in columns or key != columns.get("loss")
+    kept: list[tuple[float, float, float, float]] = []
+    for at, row in enumerate(rows):
+        value = _value(row.get(key, ""), missing_is_nan=key in row and (alone or row.get(columns["val_loss"]) is None))
+        step = _value(row.get(columns["step"], ""), missing_is_nan=False) if "step" in columns else float(at + 1)
+        if value is not None and step is not None and math.isfinite(step):
+            more = [_value(row.get(columns.get(name, ""), ""), missing_is_nan=True) for name in ("norm", "rate")]
+            kept.append((step, value, *(math.nan if each is None else each for each in more)))
+    table = np.array(kept, float).reshape(-1, 4)
+    last = _last_records(table[:, 0])
+    picked = table[last]
+    others = {name: picked[:, 2 + i] for i, name in enumerate(("norm", "rate")) if np.isfinite(picked[:, 2 + i]).any()}
+    return picked[:, 0], picked[:, 1], others, len(table) - len(last)
+
+
+def _value(raw: Any, *, missing_is_nan: bool) -> float | None:
+    """A number; None for an empty cell; a null is a number that JSON cannot write."""
+    from forescale.runs._readers._source import number
+
+    if raw is None:
+        return math.nan if missing_is_nan else None
+    return number(raw) if raw != "" else None
+
+
+def _last_records(step: Array) -> NDArray[np.intp]:
+    """The records after which none has their step or an earlier one."""
+    import numpy as np
+
+    if not len(step):
+        return np.empty(0, int)
+    later = np.minimum.accumulate(step[::-1])[::-1]
+    return np.flatnonzero(np.append(step[:-1] < later[1:], True))
+
+
+def _total(logged: Logged, steps: float | None, last: float) -> float | None:
+    """The steps of the whole run: as given, by a column of the log, or by the settings beside it."""
+    from forescale.runs._readers._source import number
+
+    if steps is not None:
+        if steps < last:
+            raise ForescaleError(f"steps is the length of the whole run, {last:g} or more; got {steps:g}: give all of them.")
+        return steps
+    row = logged.records[-1]
+    named = [(_last(key), value) for key, value in row.items()]
+    named += [(key.rsplit(".", 1)[-1], value) for key, value in logged.settings.items()]
+    for name in TOTALS:
+        for key, value in named:
+            told = number(value)
+            if key == name and told is not None and told >= max(last, 2) and not (key == "steps" and value is row.get("steps")):
+                return told
+    return None
