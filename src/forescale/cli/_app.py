@@ -7,6 +7,7 @@ from cyclopts import App, CycloptsError
 from forescale.cli._check import check
 from forescale.cli._critical_batch import critical_batch
 from forescale.cli._fit import fit
+from forescale.cli._forecast import forecast
 from forescale.cli._frontier import frontier
 from forescale.cli._laws import laws
 from forescale.cli._plan import plan
@@ -42,6 +43,7 @@ def app() -> App:
         runs,
         check,
         schedule,
+        forecast,
         critical_batch,
         laws,
     ):

@@ -20,6 +20,7 @@ import numpy as np
 
 from forescale.forecast._frames import Origin, read_panel
 from forescale.forecast._sample import sample_windows, uniforms
+from forescale.forecast._torch import set_seed
 from forescale.forecast._train import Fitted, Training, fit_network
 from forescale.forecast._windows import Cutter, Layout, Windows
 
@@ -65,7 +66,7 @@ class C2FAR:
         from forescale.forecast._progress import Bar
 
         layout = layout_for(self.options, panel.step, [len(values) for values in panel.values])
-        torch.manual_seed(self.training.seed)
+        set_seed(self.training.seed)
         network = build_network(self.options, layout.extra_inputs(self.options.bins))
         with Bar(self.training.steps, shown=progress) as bar:
             self.fitted = fit_network(network, Cutter(panel, layout), self.training, bar.told, bar.moved, panel.ids)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import narwhals
 import numpy as np
@@ -50,7 +50,7 @@ def read_panel(data: Any, *, step: Step | None = None) -> tuple[Panel, Origin]:
     `ForescaleError` for columns that are missing or not numbers, infinite values, times that repeat or differ in step.
     """
     if isinstance(data, (list, tuple)) or (hasattr(data, "__iter__") and not hasattr(data, "columns")):
-        return _from_entries(data)
+        return _from_entries(cast("Iterable[Any]", data))
     frame = _frame(data)
     if frame.shape[0] == 0:
         raise ForescaleError("the frame has no rows: give at least one series.")
@@ -88,8 +88,8 @@ def _times(column: Any) -> tuple[np.ndarray[Any, Any], str, str | None]:
     elif dtype == nw.Date:
         column, kind = column.cast(nw.Datetime("us")), "date"
     elif dtype.is_numeric():
-        numbers = column.to_numpy()
-        if (numbers != np.round(numbers)).any():
+        numbers: Any = column.to_numpy()
+        if bool((numbers != np.round(numbers)).any()):
             raise ForescaleError("ds must be times or whole numbers; got numbers with fractions.")
         return numbers.astype(np.int64), "number", None
     elif dtype != nw.Datetime:
@@ -211,8 +211,9 @@ def _from_entries(entries: Iterable[Any]) -> tuple[Panel, Origin]:
     for number, entry in enumerate(entries):
         if not (isinstance(entry, Mapping) and "start" in entry and "target" in entry):
             raise ForescaleError("a data set holds entries with start and target, as GluonTS's; got another.")
-        ids.append(entry.get("item_id", number))
-        series.append((*_start(entry["start"]), np.asarray(entry["target"], dtype=np.float64)))
+        found = cast("Mapping[str, Any]", entry)
+        ids.append(found.get("item_id", number))
+        series.append((*_start(found["start"]), np.asarray(found["target"], dtype=np.float64)))
     if not series:
         raise ForescaleError("the data set is empty: give at least one series.")
     steps = {step for _, step, _ in series}

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from forescale.forecast._grid import Grid
+from forescale.forecast._torch import from_array, normal_cdf, normal_quantile
 
 LEAST_SCALE = 1e-4  # in units of the normalised series
 LEAST_FREEDOM = 1.0  # so that the median of a mean of paths stays finite
@@ -37,7 +38,7 @@ class LocationScaleLaw:
         """P(Z <= z)."""
         x = (z - self.location) / self.scale
         if self.freedom is None:
-            return torch.special.ndtr(x)
+            return normal_cdf(x)
         from scipy.special import stdtr
 
         return _by_numpy(stdtr, self.freedom, x)
@@ -46,7 +47,7 @@ class LocationScaleLaw:
         """The value that a share u of the law lies below."""
         u = u.clamp(1e-7, 1 - 1e-7)
         if self.freedom is None:
-            x = torch.special.ndtri(u)
+            x = normal_quantile(u)
         else:
             from scipy.special import stdtrit
 
@@ -60,7 +61,7 @@ class LocationScaleLaw:
 
 
 def _by_numpy(function: Any, a: Tensor, b: Tensor) -> Tensor:
-    return torch.from_numpy(function(a.detach().double().numpy(), b.detach().double().numpy())).to(b.dtype)
+    return from_array(function(a.detach().double().numpy(), b.detach().double().numpy())).to(b.dtype)
 
 
 class LocationScaleHead(nn.Module):

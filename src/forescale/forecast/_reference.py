@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from forescale.errors import ForescaleError
 from forescale.forecast._density import Density
 from forescale.forecast._grid import Grid
 from forescale.forecast._networks import SeparateNetwork
+from forescale.forecast._torch import from_array
 
 LEVELS = ("coarse", "fine", "fine2")  # the authors' words for the levels
 NUDGE = 0.01  # the authors' code moves values this far into a tail's support
@@ -49,7 +49,7 @@ def _load(path: Path) -> Mapping[str, Tensor]:
             stored: dict[str, Any] = {name: file[name] for name in file.files}
     except (OSError, ValueError) as error:
         raise ForescaleError(f"the checkpoint {path} cannot be read: {error}.") from None
-    return {name: torch.from_numpy(value) for name, value in stored.items()}
+    return {name: from_array(value) for name, value in stored.items()}
 
 
 def _ours(name: str) -> str:

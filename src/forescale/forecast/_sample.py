@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from forescale.forecast._torch import chunks
 from forescale.forecast._windows import Windows, extra_inputs
 
 ROWS = 4096  # paths that are moved at a time: enough to keep matrix products busy, few enough for the cache
@@ -29,8 +30,7 @@ def sample_windows(network: Any, windows: Windows, uniform: Tensor) -> Tensor:
     out = torch.empty(uniform.shape, dtype=torch.float64)
     size = max(ROWS // uniform.shape[1], 1)
     with torch.no_grad():
-        for start in range(0, len(windows.z), size):
-            index = torch.arange(start, min(start + size, len(windows.z)))
+        for index in chunks(len(windows.z), size):
             out[index] = _sample(network, windows.take(index), uniform[index])
     return out
 

@@ -6,7 +6,7 @@ import json
 import pickle
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
@@ -64,7 +64,7 @@ def load(kind: type[C2FAR], path: Path) -> C2FAR:
 
 
 def _tuples(values: dict[str, Any]) -> dict[str, Any]:
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+    return {name: tuple(cast("list[Any]", v)) if isinstance(v, list) else v for name, v in values.items()}
 
 
 def _fitted(values: dict[str, Any]) -> Fitted:

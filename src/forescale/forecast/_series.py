@@ -79,15 +79,13 @@ class Step:
             return first + steps * self.count
         moment = np.datetime64(first, "us")
         month = moment.astype("datetime64[M]")
-        days = (moment.astype("datetime64[D]") - month.astype("datetime64[D]")).astype(np.int64)
-        months = month + steps * self.count
-        lengths = ((months + 1).astype("datetime64[D]") - months.astype("datetime64[D]")).astype(np.int64)
-        ends = days + 1 == (month + 1).astype("datetime64[D]").astype(np.int64) - month.astype("datetime64[D]").astype(
-            np.int64
-        )
-        day = np.where(ends, lengths - 1, np.minimum(days, lengths - 1))
-        whole = months.astype("datetime64[D]") + day
-        return whole.astype("datetime64[us]").astype(np.int64) + first % DAY
+        day = int((moment.astype("datetime64[D]") - month.astype("datetime64[D]")).astype(np.int64))
+        months: Any = month + steps * self.count
+        last: Any = (months + 1).astype("datetime64[D]") - months.astype("datetime64[D]") - 1
+        last = last.astype(np.int64)
+        ends = day == int(((month + 1).astype("datetime64[D]") - month.astype("datetime64[D]")).astype(np.int64)) - 1
+        days: Any = months.astype("datetime64[D]") + (last if ends else np.minimum(day, last))
+        return days.astype("datetime64[us]").astype(np.int64) + first % DAY
 
     def features(self, times: NDArray[np.int64]) -> NDArray[np.float32]:
         """Calendar inputs of times, [times, calendar]."""

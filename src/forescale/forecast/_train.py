@@ -11,9 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from forescale.errors import ForescaleError
+from forescale.forecast._torch import chunks, whole_numbers
 from forescale.forecast._windows import Cutter, Windows
 
-VALIDATION_BATCH = 512
+VALIDATION_BATCH, SEARCHED = 512, 4096  # windows at a time
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +58,9 @@ def fit_network(
     pool, held = _origins(cutter, training)
     validation = _validation_windows(cutter, held)
     optimizer = torch.optim.AdamW(network.parameters(), lr=training.learning_rate, weight_decay=training.weight_decay)
-    best, best_state, losses, recent = (float("inf"), 0), copy.deepcopy(network.state_dict()), [], []
+    best, best_state = (float("inf"), 0), copy.deepcopy(network.state_dict())
+    losses: list[tuple[int, float, float]] = []
+    recent: list[float] = []
     every = max(training.steps // training.checks, 1)
     step = 0
     for step in range(1, training.steps + 1):
@@ -79,7 +82,7 @@ def fit_network(
             break
     network.load_state_dict(best_state)
     network.eval()
-    left_out = tuple(str(names[k]) for k in sorted(set(range(len(names))) - {int(k) for k in pool[:, 0].unique()}))
+    left_out = tuple(str(names[k]) for k in sorted(set(range(len(names))) - set(whole_numbers(pool[:, 0]))))
     return Fitted(steps=step, best_step=best[1], loss=best[0], losses=tuple(losses), left_out=left_out)
 
 
@@ -114,7 +117,7 @@ def mean_loss(network: Any, windows: Windows) -> float:
     """Mean NLL of the horizon's observed points, nats in units of the normalised series."""
     total = count = 0.0
     with torch.no_grad():
-        for index in torch.arange(len(windows.z)).split(VALIDATION_BATCH):
+        for index in chunks(len(windows.z), VALIDATION_BATCH):
             part = windows.take(index)
             weight = float(part.observed.sum())
             total += float(_loss(network, part)) * weight
@@ -125,11 +128,12 @@ def mean_loss(network: Any, windows: Windows) -> float:
 def _origins(cutter: Cutter, training: Training) -> tuple[Tensor, Tensor]:
     """Origins to draw from and those held out, [origins, 2] of series and step: past half a span, the horizon observed."""
     layout = cutter.layout
-    pool, held = [], []
-    for series, length in enumerate(cutter.lengths.tolist()):
+    pool: list[Tensor] = []
+    held: list[tuple[int, int]] = []
+    for series, length in enumerate(whole_numbers(cutter.lengths)):
         last = length - layout.horizon * (1 + training.validation)
         least = min(layout.span, max(length // 4, 2))
-        origins = torch.arange(least, last + 1)
+        origins = torch.arange(least, max(last + 1, least))
         pool.append(torch.stack([torch.full_like(origins, series), origins], 1))
         for k in range(training.validation if last >= least else 0):
             held.append((series, length - layout.horizon * (k + 1)))
@@ -146,8 +150,8 @@ def _origins(cutter: Cutter, training: Training) -> tuple[Tensor, Tensor]:
 def _useful(cutter: Cutter, origins: Tensor) -> Tensor:
     """Those whose span is not constant and whose horizon has an observed value."""
     keep = [torch.zeros(0, dtype=torch.bool)]
-    for part in origins.split(4096):
-        windows = cutter.cut(part[:, 0], part[:, 1])
+    for index in chunks(len(origins), SEARCHED):
+        windows = cutter.cut(origins[index, 0], origins[index, 1])
         keep.append(~windows.constant & windows.observed.any(1))
     return origins[torch.cat(keep)]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
@@ -12,6 +11,7 @@ from torch import Tensor
 
 from forescale.forecast._grid import Grid
 from forescale.forecast._networks import Inputs, one_hot
+from forescale.forecast._torch import from_array
 
 if TYPE_CHECKING:
     from forescale.forecast._series import Panel
@@ -106,15 +106,19 @@ class Cutter:
     def __init__(self, panel: Panel, layout: Layout, *, ahead: int = 0) -> None:
         self.layout = layout
         pad = layout.reach
-        flat, seen, calendar, starts, at = [], [], [], [], 0
+        flat: list[Tensor] = []
+        seen: list[Tensor] = []
+        calendar: list[Tensor] = []
+        starts: list[int] = []
+        at = 0
         for number, values in enumerate(panel.values):
-            filled, observed = _filled(torch.from_numpy(values))
+            filled, observed = _filled(from_array(values))
             flat.append(torch.cat([filled[:1].expand(pad), filled, filled[-1:].expand(ahead)]))
             seen.append(torch.cat([torch.zeros(pad, dtype=torch.bool), observed, torch.zeros(ahead, dtype=torch.bool)]))
             starts.append(at + pad)
             at += pad + len(values) + ahead
             if layout.calendar:
-                calendar.append(torch.from_numpy(panel.calendar(number, -pad, len(values) + ahead)))
+                calendar.append(from_array(panel.calendar(number, -pad, len(values) + ahead)))
         self.flat, self.seen = torch.cat(flat), torch.cat(seen)
         self.calendar = torch.cat(calendar) if calendar else torch.zeros(len(self.flat), 0)
         self.starts = torch.tensor(starts)
@@ -175,9 +179,3 @@ def _static(past: Tensor, unit: Tensor) -> Tensor:
     ordered = past.sort(1).values
     distinct = ((ordered[:, 1:] != ordered[:, :-1]).double().sum(1) + 1) / past.shape[1]
     return torch.stack([1 + torch.log10(spread) / 4, repeats, distinct], 1).float()
-
-
-def harmonics(phase: Tensor, orders: Sequence[int]) -> Tensor:
-    """Sines and cosines of whole multiples of a phase in 0 to 1, [..., 2 orders]."""
-    angle = 2 * math.pi * phase.unsqueeze(-1) * torch.tensor(orders, dtype=phase.dtype)
-    return torch.cat([angle.sin(), angle.cos()], -1)

@@ -9,6 +9,7 @@ from forescale.plots._coverage import coverage_map as coverage_map
 from forescale.plots._critical_batch import branches_chart as branches_chart
 from forescale.plots._critical_batch import critical_batch_figure as critical_batch_figure
 from forescale.plots._curves import ranking_figure as ranking_figure
+from forescale.plots._forecast import forecast_figure as forecast_figure
 from forescale.plots._frontier import frontier_figure as frontier_figure
 from forescale.plots._frontier import frontier_map as frontier_map
 from forescale.plots._frontier import frontier_trade as frontier_trade
@@ -47,6 +48,7 @@ __all__ = [
     "coords_chart",
     "coverage_map",
     "critical_batch_figure",
+    "forecast_figure",
     "frontier_figure",
     "frontier_map",
     "frontier_trade",
@@ -60,8 +62,8 @@ __all__ = [
     "loss_constants_chart",
     "loss_fit_chart",
     "loss_residual_chart",
-    "pareto_chart",
     "noise_figure",
+    "pareto_chart",
     "picture_bytes",
     "picture_format",
     "plan_map",
