@@ -49,7 +49,7 @@ def read_panel(data: Any, *, step: Step | None = None) -> tuple[Panel, Origin]:
     Rows may come in any order. Times that are missing from a series become gaps, as NaN and null values are. Raises
     `ForescaleError` for columns that are missing or not numbers, infinite values, times that repeat or differ in step.
     """
-    if isinstance(data, (list, tuple)) or (hasattr(data, "__iter__") and not hasattr(data, "columns")):
+    if hasattr(data, "__iter__") and not hasattr(data, "columns") and not isinstance(data, (str, bytes, Mapping)):
         return _from_entries(cast("Iterable[Any]", data))
     frame = _frame(data)
     if frame.shape[0] == 0:
