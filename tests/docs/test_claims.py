@@ -285,3 +285,40 @@ def test_the_demonstration_says_what_missed() -> None:
         *("muP from the best proxy of 20%", "tune, proxies 20%", "DeepSeek", "Step Law, as published"),
         "tune, proxies 5%",
     ]
+
+
+NOISE_ROWS = {
+    "norm": "norm layers",
+    "all": "**all layers, exact**",
+    "opacus ghost": "Opacus, ghost norms",
+    "vmap": "torch.func, vmap(grad)",
+}
+
+
+@pytest.mark.parametrize("method", NOISE_ROWS)
+def test_what_the_noise_meter_costs(method: str) -> None:
+    page = (ROOT / "docs" / "concepts" / "noise.md").read_text(encoding="utf-8")
+    found = results("noise")
+    ratios = [f"{found['cpu_ratio_to_plain'][shape][method]['ratio']:.2f}" for shape in ("T 256, B 8", "T 64, B 32")]
+    cells = [*ratios, f"{found['peak_megabytes']['ratio'][method]:.2f}"]
+    cells = [f"**{cell}**" for cell in cells] if method == "all" else cells
+    assert f"| {NOISE_ROWS[method]} | {' | '.join(cells)} |" in page
+    if method in ("all", "opacus ghost"):
+        assert (f"takes {ratios[0]} times" in README and f"{ratios[1]} at 64" in README) or " and ".join(
+            ratios
+        ) in README
+    for shape in found["cpu_ratio_to_plain"].values():
+        assert shape[method]["ratio"] <= shape["targets"].get(method, 9)
+
+
+def test_what_noise_and_schedules_did_in_training() -> None:
+    page = (ROOT / "docs" / "concepts" / "noise.md").read_text(encoding="utf-8")
+    found = results("noise_training")
+    mean = found["norm_to_total"]["mean"]
+    assert f"r = {mean['pearson']:.3f}" in page
+    assert f"{mean['slope']:.2f} times" in page
+    for arm, each in found["schedules"].items():
+        saved = [s for s in each["tokens_saved"] if s is not None]
+        share = f"{100 * sum(saved) / len(saved):.0f} %" if len(saved) == 3 else "never there"
+        gap = f"{100 * each['against_fixed']:+.1f} %"
+        assert f"| {arm} | {each['peak']:g} | {each['steps']:.0f} | {each['mean']:.3f} | {gap} | {share} |" in page

@@ -34,7 +34,7 @@ def noise_figure(records: Sequence[Mapping[str, Any]], seq_len: int) -> Axes:
     above.set(yscale="log", ylabel="sequences")
     above.legend(fontsize=SMALL, frameon=False, ncols=4, loc="lower left", bbox_to_anchor=(0, 1))
     _loss(below, tokens, [r["loss"] for r in records])
-    below.xaxis.set_major_formatter(lambda value, _: humanize(value) if value > 0 else "0")
+    below.xaxis.set_major_formatter(_tokens)
     for axes in (above, below):
         axes.spines[["top", "right"]].set_visible(False)
         axes.tick_params(labelsize=SMALL)
@@ -70,6 +70,10 @@ def _loss(axes: Any, tokens: Sequence[float], losses: Sequence[float]) -> None:
     axes.set(
         xlabel="tokens", ylabel="loss (nats per token)", ylim=(low - 0.05 * (high - low), high + 0.05 * (high - low))
     )
+
+
+def _tokens(value: float, _: int) -> str:
+    return humanize(value) if value > 0 else "0"
 
 
 def _finite(record: Mapping[str, Any], name: str) -> bool:
