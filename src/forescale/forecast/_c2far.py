@@ -18,6 +18,7 @@ except ImportError as error:
 
 import numpy as np
 
+from forescale.forecast._cross import Backtest, actual, window_starts
 from forescale.forecast._frames import Origin, read_panel
 from forescale.forecast._sample import sample_windows, uniforms
 from forescale.forecast._torch import set_seed
@@ -175,22 +176,49 @@ class C2FAR:
         The model is fitted once, on what lies before all of the windows; each forecast reads the true past. `cutoff` is the
         time of the last value read.
         """
-        from forescale.forecast._cross import cross_validate
+        from forescale.forecast._cross import as_frame
 
         panel, origin = read_panel(data)
+        columns = _interval_columns(level)
+        found = self._backtest(panel, windows, step, horizon, paths, seed, progress)
+        return as_frame(found, panel, origin, columns)
+
+    def backtest(
+        self,
+        data: Any,
+        *,
+        windows: int = 1,
+        step: int | None = None,
+        horizon: int | None = None,
+        paths: int = PATHS,
+        seed: int = 0,
+        progress: bool | None = None,
+    ) -> Backtest:
+        """As `cross_validation`, with the sample paths as arrays: what `scores` reads."""
+        return self._backtest(read_panel(data)[0], windows, step, horizon, paths, seed, progress)
+
+    def _backtest(
+        self,
+        panel: Panel,
+        windows: int,
+        step: int | None,
+        horizon: int | None,
+        paths: int,
+        seed: int,
+        progress: bool | None,
+    ) -> Backtest:
         horizon = self._horizon(horizon)
-        step = horizon if step is None else _count(step, "step")
-        return cross_validate(
-            self,
-            panel,
-            origin,
-            _count(windows, "windows"),
-            step,
-            horizon,
-            _interval_columns(level),
-            paths,
-            seed,
-            progress,
+        starts = window_starts(
+            panel, _count(windows, "windows"), horizon if step is None else _count(step, "step"), horizon
+        )
+        self._fit(panel.until(starts[:, 0].tolist()), progress)
+        series = [s for s, row in enumerate(starts) for _ in row]
+        drawn = self._drawn(panel, series, starts.reshape(-1).tolist(), horizon, _count(paths, "paths"), seed)
+        return Backtest(
+            y=actual(panel, starts, horizon),
+            paths=drawn.reshape(*starts.shape, *drawn.shape[1:]),
+            ids=panel.ids,
+            cutoffs=starts - 1,
         )
 
     def save(self, path: str | Path) -> None:
@@ -256,7 +284,7 @@ class C2FAR:
         drawn = sample_windows(
             self._network, self._cut(panel, series, origins, horizon), uniforms(seeds, paths, horizon)
         )
-        return self._supported(panel, series, drawn.numpy())
+        return self._supported(panel, series, origins, drawn.numpy())
 
     def _cut(self, panel: Panel, series: Sequence[int], origins: Sequence[int], horizon: int) -> Windows:
         layout = dataclasses.replace(self._ready()[1], horizon=horizon)
@@ -266,20 +294,20 @@ class C2FAR:
         """[series, quantiles, horizon]."""
         if horizon > 1:
             return np.moveaxis(np.quantile(self._ahead(panel, horizon, paths, seed), shares, axis=1), 0, 1)
-        series = list(range(len(panel.ids)))
-        windows = self._cut(panel, series, [len(values) for values in panel.values], 1)
+        series, ends = list(range(len(panel.ids))), [len(values) for values in panel.values]
+        windows = self._cut(panel, series, ends, 1)
         exact = torch.tensor(shares)[None, :, None].expand(len(series), -1, 1)
-        return self._supported(panel, series, sample_windows(self._network, windows, exact).numpy())
+        return self._supported(panel, series, ends, sample_windows(self._network, windows, exact).numpy())
 
-    def _supported(self, panel: Panel, series: Sequence[int], drawn: Any) -> Any:
-        """Whole numbers for series that have no others, and none below 0 for those that never were."""
-        seen = [values[np.isfinite(values)] for values in panel.values]
-        if self.options.integers:
-            whole = np.array([bool((each == np.round(each)).all()) for each in seen])[list(series)]
-            drawn[whole] = np.round(drawn[whole])
-        if self.options.nonnegative:
-            positive = np.array([bool((each >= 0).all()) for each in seen])[list(series)]
-            drawn[positive] = np.maximum(drawn[positive], 0)
+    def _supported(self, panel: Panel, series: Sequence[int], origins: Sequence[int], drawn: Any) -> Any:
+        """Whole numbers for series that had no others so far, and none below 0 for those that never were."""
+        for row, (number, origin) in enumerate(zip(series, origins, strict=True)):
+            past = panel.values[number][:origin]
+            past = past[np.isfinite(past)]
+            if self.options.integers and bool((past == np.round(past)).all()):
+                drawn[row] = np.round(drawn[row])
+            if self.options.nonnegative and bool((past >= 0).all()):
+                drawn[row] = np.maximum(drawn[row], 0)
         return drawn
 
     def _future(self, panel: Panel, horizon: int, repeats: int = 1) -> tuple[Any, list[Any]]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,16 +11,22 @@ import numpy as np
 from forescale.errors import ForescaleError
 
 if TYPE_CHECKING:
-    from forescale.forecast._c2far import C2FAR
     from forescale.forecast._frames import Origin
     from forescale.forecast._series import Panel
 
 
-def cross_validate(
-    model: C2FAR, panel: Panel, origin: Origin, windows: int, step: int, horizon: int, columns: Mapping[str, float],
-    paths: int, seed: int, progress: bool | None,
-) -> Any:  # fmt: skip
-    """A frame of the values of the windows, their forecasts, and the time of the last value each forecast read."""
+@dataclass(frozen=True, kw_only=True)
+class Backtest:
+    """Forecasts of windows whose values are known."""
+
+    y: Any  # [series, windows, horizon], NaN where none was observed
+    paths: Any  # [series, windows, paths, horizon]
+    ids: tuple[Any, ...]
+    cutoffs: Any  # places in each series of the last value read, [series, windows]
+
+
+def window_starts(panel: Panel, windows: int, step: int, horizon: int) -> Any:
+    """Where the windows of each series start, [series, windows]; `ForescaleError` for a series that is all windows."""
     held = horizon + step * (windows - 1)
     lengths = [len(values) for values in panel.values]
     if short := [str(n) for n, length in zip(panel.ids, lengths, strict=True) if length <= held]:
@@ -27,17 +34,29 @@ def cross_validate(
             f"{windows} windows hold out the last {held} values of each series; {', '.join(short[:3])} has no more than "
             "that: ask for fewer windows or leave it out."
         )
-    model._fit(panel.until([length - held for length in lengths]), progress)  # pyright: ignore[reportPrivateUsage]
-    places = [(s, length - held + step * w) for s, length in enumerate(lengths) for w in range(windows)]
-    series, starts = [s for s, _ in places], [start for _, start in places]
-    drawn: Any = model._drawn(panel, series, starts, horizon, paths, seed)  # pyright: ignore[reportPrivateUsage]
-    found = np.quantile(drawn, list(columns.values()), axis=1)
-    times = [panel.step.times(panel.first[s], start - 1, start + horizon) for s, start in places]
+    return np.array([[length - held + step * w for w in range(windows)] for length in lengths])
+
+
+def actual(panel: Panel, starts: Any, horizon: int) -> Any:
+    """The values of the windows, [series, windows, horizon]."""
+    return np.stack([[v[s : s + horizon] for s in row] for v, row in zip(panel.values, starts.tolist(), strict=True)])
+
+
+def as_frame(found: Backtest, panel: Panel, origin: Origin, columns: Mapping[str, float]) -> Any:
+    """Long: unique_id, ds, cutoff, y, and a column of quantiles for each name."""
+    series, windows, horizon = found.y.shape
+    quantiles = np.quantile(found.paths, list(columns.values()), axis=2)
+    times = [_times(panel, s, found.cutoffs[s], horizon) for s in range(series)]
     made = {
-        "unique_id": [panel.ids[s] for s in series for _ in range(horizon)],
-        "y": np.concatenate([panel.values[s][start : start + horizon] for s, start in places]),
-        **{name: found[k].reshape(-1) for k, name in enumerate(columns)},
+        "unique_id": [name for name in panel.ids for _ in range(windows * horizon)],
+        "y": found.y.reshape(-1),
+        **{name: quantiles[k].reshape(-1) for k, name in enumerate(columns)},
     }
-    ahead = np.concatenate([each[1:] for each in times])
-    cutoff = np.concatenate([np.repeat(each[:1], horizon) for each in times])
+    ahead = np.concatenate([each[:, 1:].reshape(-1) for each in times])
+    cutoff = np.concatenate([np.repeat(each[:, 0], horizon) for each in times])
     return origin.frame(made, ahead, cutoff=cutoff)
+
+
+def _times(panel: Panel, number: int, cutoffs: Sequence[int], horizon: int) -> Any:
+    """Of each window, the time of the last value read and those of its own values, [windows, 1 + horizon]."""
+    return np.stack([panel.step.times(panel.first[number], c, c + horizon + 1) for c in map(int, cutoffs)])

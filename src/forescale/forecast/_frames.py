@@ -89,7 +89,7 @@ def _times(column: Any) -> tuple[np.ndarray[Any, Any], str, str | None]:
         column, kind = column.cast(nw.Datetime("us")), "date"
     elif dtype.is_numeric():
         numbers: Any = column.to_numpy()
-        if bool((numbers != np.round(numbers)).any()):
+        if bool(((numbers % 1) != 0).any()):
             raise ForescaleError("ds must be times or whole numbers; got numbers with fractions.")
         return numbers.astype(np.int64), "number", None
     elif dtype != nw.Datetime:

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from forescale.forecast._cell import State, Stepper, lstm_state
+from forescale.forecast._cell import Gates, State, Stepper, lstm_state
 from forescale.forecast._density import Density
+from forescale.forecast._torch import parts
 
 LEAST_SHAPE = 0.3  # of a Pareto tail, as in the authors' code
 Step = Callable[[Tensor, Tensor, Tensor | None, Tensor], tuple[Tensor, Tensor]]
@@ -117,34 +118,29 @@ class _SeparateStep:
         self.steppers = [Stepper(lstm) for lstm in network.lstms]  # type: ignore[arg-type]
         outs: Any = network.outs
         self.outs = [(out.weight.detach().T.contiguous(), out.bias.detach()) for out in outs]
-        self.rows = [self._split(k, stepper.inputs[0]) for k, stepper in enumerate(self.steppers)]
+        self.gates = [self._gates(k, stepper) for k, stepper in enumerate(self.steppers)]
+        self.known = [stepper.inputs[self._width() :] for stepper in self.steppers]
 
-    def _split(self, level: int, weight: Tensor) -> tuple[list[Tensor], Tensor | None, list[Tensor], Tensor]:
-        """The rows of a level's input weights: of previous bins, of the squashed value, of current bins, of the extras."""
-        bins, at = self.density.grid.bins, 0
-        parts: list[Tensor] = []
-        for size in (*bins[level:], *([1] if self.tails is not None else []), *bins[:level]):
-            parts.append(weight[at : at + size])
-            at += size
-        previous = len(bins) - level
-        squashed = parts.pop(previous)[0] if self.tails is not None else None
-        return parts[:previous], squashed, parts[previous:], weight[at:]
+    def _width(self) -> int:
+        return self.density.grid.outputs + (self.tails is not None)
+
+    def _gates(self, level: int, stepper: Stepper) -> Gates:
+        """The first layer's weights: of previous bins, of the squashed value, of current bins."""
+        bins, numbers = self.density.grid.bins, [1] * (self.tails is not None)
+        rows = parts(stepper.inputs[: self._width()], [*bins[level:], *numbers, *bins[:level]])
+        slopes = [rows.pop(len(bins) - level)[0] for _ in numbers]
+        return Gates(rows, slopes, stepper.biases[0])
 
     def __call__(self, z: Tensor, bins: Tensor, extra: Tensor | None, u: Tensor) -> tuple[Tensor, Tensor]:
         squashed = torch.sigmoid(z)
         shapes = None if self.tails is None else self.tails(squashed)
+        numbers = [] if self.tails is None else [squashed]
+        before = list(bins.unbind(1))
 
         def conditional(level: int, chosen: Sequence[Tensor]) -> Tensor:
-            before, slope, now, known = self.rows[level]
-            gates = before[0].index_select(0, bins[:, level])
-            for k, rows in enumerate(before[1:], level + 1):
-                gates += rows.index_select(0, bins[:, k])
-            for rows, index in zip(now, chosen, strict=True):
-                gates += rows.index_select(0, index)
-            if slope is not None:
-                gates.addcmul_(squashed.unsqueeze(-1), slope)
+            gates = self.gates[level]([*before[level:], *chosen], numbers)
             if extra is not None:
-                gates.addmm_(extra, known)
+                gates.addmm_(extra, self.known[level])
             weight, bias = self.outs[level]
             return torch.addmm(bias, self.steppers[level](gates, self.states[level]), weight)
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from forescale.forecast._torch import chunks
 from forescale.forecast._windows import Windows, extra_inputs
 
-ROWS = 4096  # paths that are moved at a time: enough to keep matrix products busy, few enough for the cache
+ROWS = 1024  # paths that are moved at a time: more do not fit the cache
 
 
 def uniforms(seeds: Sequence[int], paths: int, horizon: int) -> Tensor:

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from forescale.forecast._cell import Stepper, lstm_state
+from forescale.forecast._cell import Gates, Stepper, lstm_state
 from forescale.forecast._density import Density
 from forescale.forecast._networks import LEAST_SHAPE, Inputs, LevelsLaw, Step, one_hot
+from forescale.forecast._torch import parts
 
 Z_BOUNDS = (-1.0, 2.0)  # of the previous value as an input
 
@@ -99,15 +100,12 @@ class SharedNetwork(nn.Module):
         """Run the conditioning windows once; the returned function moves all paths of all windows by one step."""
         state = lstm_state(self.lstm(self._rows(inputs))[1], paths)
         stepper = Stepper(self.lstm)
-        weight = stepper.inputs[0]
-        outputs = self.density.grid.outputs * self.hot
-        offsets = self.density.grid.offsets()
-        by_bin, by_value, by_extra = weight[:outputs], weight[outputs : outputs + 2], weight[outputs + 2 :]
+        bins = self.density.grid.bins if self.hot else ()
+        *rows, by_value, by_extra = parts(stepper.inputs, [*bins, 2, self.extra])
+        gates_of = Gates(rows, list(by_value), stepper.biases[0])
 
         def step(z: Tensor, bins: Tensor, extra: Tensor | None, u: Tensor) -> tuple[Tensor, Tensor]:
-            gates = _value_inputs(z) @ by_value
-            if self.hot:
-                gates += functional.embedding_bag(bins + offsets, by_bin, mode="sum")
+            gates = gates_of(list(bins.unbind(1)) if self.hot else [], list(_value_inputs(z).unbind(-1)))
             if extra is not None:
                 gates.addmm_(extra, by_extra)
             return self.head.quantile(self._with(stepper(gates, state), extra), u)

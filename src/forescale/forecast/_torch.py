@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -40,3 +40,8 @@ def normal_cdf(x: Tensor) -> Tensor:
 def normal_quantile(u: Tensor) -> Tensor:
     """The x with P(X <= x) = u."""
     return untyped.special.ndtri(u)
+
+
+def parts(values: Tensor, sizes: Sequence[int]) -> list[Tensor]:
+    """Rows in groups of those sizes."""
+    return list(untyped.split(values, list(sizes)))
