@@ -18,6 +18,7 @@ from forescale.cli._suggest import suggest
 from forescale.cli._sweep import sweep
 from forescale.cli._train import train
 from forescale.cli._tune import tune
+from forescale.cli._watch import watch
 from forescale.errors import ForescaleError
 
 
@@ -45,6 +46,7 @@ def app() -> App:
         schedule,
         forecast,
         critical_batch,
+        watch,
         laws,
     ):
         root.command(command)

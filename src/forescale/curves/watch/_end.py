@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     Array = NDArray[np.float64]
 
 BINS = 32  # of what was seen, evenly in sqrt(step): more where the loss bends
-FIRST = 0.3  # of what was seen, and the warmup, are left out
+FIRST = 0.33  # of what was seen, and the warmup, are left out
 LAST = 0.02  # of a run: the end is the mean loss over it
 CLIP = 5.0  # noise scales beyond which a loss counts as if it were there: a spike does not move a mean
 PARTS = 400  # of a run, in which the rates are summed

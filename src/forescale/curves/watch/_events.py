@@ -28,6 +28,7 @@ Rare = Callable[[str, "Statistic"], list[Alarm]]  # of a statistic by its name, 
 FALSE_ALARMS = 0.1  # of each statistic, per 10,000 records
 FEWEST = 100  # records, to tell anything from
 NEAR = 2 * _scan.LONG  # records that one event spans
+FAR = 2.5  # noise scales
 GONE = 1 / 3  # of a change that is left where a spike is over
 SUDDEN: Mapping[str, tuple[str, Callable[[Smoothed], Statistic]]] = {
     "one": ("one_record", _scan.one_record),
@@ -115,14 +116,16 @@ def _sudden(step: Array, loss: Array, line: Smoothed, rare: Rare) -> list[Event]
 def _event_of(group: Sequence[tuple[Alarm, str]], step: Array, loss: Array, line: Smoothed) -> Event | None:
     best, first = min((a for a, _ in group), key=lambda a: a.false_alarms), group[0][0]
     lasting = [tag for _, tag in group if tag in ("up", "down")]
-    sign = -1.0 if lasting and lasting[0] == "down" else 1.0
+    sign = -1.0 if group[0][1] == "down" else 1.0
     onset = _onset(line, first.first, sign) if group[0][1] in ("up", "down") else _rise(line, first.first)
     size, left = _sizes(loss, line, onset, sign)
     if len(lasting) == len(group) and sign * size <= 0:
         return None  # the curve only bends
-    kind: EventKind = "data change" if lasting and (left is None or left > GONE) else "loss spike"
+    stays = bool(lasting) and (left is None or left > GONE)
+    kind: EventKind = "data change" if stays else "loss spike"
     way = "rose" if sign > 0 else "fell"
-    shown = abs(size) if kind == "data change" else float(loss[onset : onset + NEAR].max()) - _before(loss, onset)
+    over = loss[onset : onset + NEAR] - _expected(loss, onset, onset, onset + NEAR)
+    shown = size if kind == "data change" else float(over.max())
     said = f"the loss {way} by {abs(shown):.2g} nats" + (" and stays there" if kind == "data change" else "")
     return _event(kind, float(step[onset]), float(step[first.first]), best.false_alarms, shown, said)
 
@@ -133,11 +136,9 @@ def _event(kind: EventKind, start: float, seen: float, rarity: float, size: floa
 
 
 def _rise(line: Smoothed, at: int) -> int:
-    """The first of the records up to `at` that lie together above two noise scales."""
-    while at > 0 and line.residual[at - 1] > 2:
-        at -= 1
-    back = line.residual[max(at - _scan.SHORT, 0) : at + 1]
-    return at - (len(back) - 1 - int((back > 2).argmax())) if (back > 2).any() else at
+    """The first of the last few records up to `at` that lies far above, or the last."""
+    back = line.residual[max(at - _scan.SHORT + 1, 0) : at + 1]
+    return at - (len(back) - 1 - int((back > FAR).argmax())) if (back > FAR).any() else at
 
 
 def _onset(line: Smoothed, at: int, sign: float) -> int:
@@ -151,53 +152,68 @@ def _onset(line: Smoothed, at: int, sign: float) -> int:
     return first + int(np.argmax(after / np.sqrt(counts)))
 
 
-def _before(loss: Array, onset: int) -> float:
-    import numpy as np
-
-    return float(np.median(loss[max(onset - _scan.LONG, 0) : max(onset, 1)]))
-
-
 def _sizes(loss: Array, line: Smoothed, onset: int, sign: float) -> tuple[float, float | None]:
     """The change of the level right after the onset, and the share of it that is left two LONGs later; None: not yet known."""
     import numpy as np
 
-    before = _before(loss, onset)
-    now = loss[onset : onset + _scan.LONG]
-    peak = float(np.quantile(now, 0.9 if sign > 0 else 0.1)) - before
-    size = float(np.median(now)) - before
+    now = loss[onset : onset + _scan.LONG] - _expected(loss, onset, onset, onset + _scan.LONG)
     later = loss[onset + 2 * _scan.LONG : onset + 3 * _scan.LONG]
+    size = float(np.median(now))
     if len(later) < _scan.LONG // 2:
         return size, None
-    noise = float(line.noise[onset]) * before
-    return size, (float(np.median(later)) - before) / (sign * max(abs(peak) - 1.3 * noise, noise)) * sign
+    start = onset + 2 * _scan.LONG
+    left = float(np.median(later - _expected(loss, onset, start, start + len(later))))
+    noise = float(line.noise[onset] * loss[onset])
+    peak = sign * float(np.quantile(now, 0.5 + 0.4 * sign)) - 1.3 * noise  # of noise alone it would be 0
+    return size, sign * left / max(peak, noise / 2)
+
+
+def _expected(loss: Array, onset: int, first: int, last: int) -> Array:
+    """What the records before the onset lead to expect of later ones: a line in ln(record)."""
+    import numpy as np
+
+    start = max(onset - 4 * _scan.LONG, 0)
+    x = np.log(np.arange(start, onset) + 1.0)
+    at = np.log(np.arange(first, min(last, len(loss))) + 1.0)
+    slope, height = np.polyfit(x, loss[start:onset], 1) if len(x) > _scan.LONG else (0.0, np.median(loss[: onset + 1]))
+    return height + slope * at
 
 
 def _stalls(step: Array, line: Smoothed, rare: Rare) -> list[Event]:
+    """Plateaus, and levels that changed by too little to be seen at once: whichever fits the records better."""
     found: list[Event] = []
     for alarm in _firsts(rare("no_progress", _scan.no_progress(line))):
-        start = _bend(line.tame, alarm.first)
-        said = f"the loss has hardly fallen from step {step[start]:,.0f} to {step[alarm.at]:,.0f}"
-        size = float(math.exp(line.tame[start]) * (line.tame[alarm.at] - line.tame[start]))
-        found.append(_event("plateau", float(step[start]), float(step[alarm.first]), alarm.false_alarms, size, said))
+        start, jump = _bend_or_jump(line.tame, alarm.first)
+        scale = float(math.exp(line.tame[start]))
+        if jump is not None:
+            said, size = f"the loss rose by {jump * scale:.2g} nats and stays there", jump * scale
+        else:
+            said = f"the loss has hardly fallen from step {step[start]:,.0f} to {step[alarm.at]:,.0f}"
+            size = scale * float(line.tame[alarm.at] - line.tame[start])
+        kind: EventKind = "plateau" if jump is None else "data change"
+        found.append(_event(kind, float(step[start]), float(step[alarm.first]), alarm.false_alarms, size, said))
     return found
 
 
-def _bend(tame: Array, at: int) -> int:
-    """Where a line over ln(record) that falls turns into one that does not: the bend that fits best in the last three quarters."""
+def _bend_or_jump(tame: Array, at: int) -> tuple[int, float | None]:
+    """Of a line over ln(record) that turns flat, and one that jumps, the better: the record where it does, and the jump."""
     import numpy as np
 
     first = max(at // 4, 8)
-    x = np.log(np.arange(first, at + 1) + 1.0)
-    y = tame[first : at + 1]
-    skip = max(len(y) // 200, 1)
-    x, y = x[::skip], y[::skip]
-    best, place = math.inf, first
-    for cut in range(len(x) // 4, len(x) - 4, max(len(x) // 60, 1)):
-        columns = np.column_stack([np.ones_like(x), np.minimum(x, x[cut])])
-        error = float(np.sum((y - columns @ np.linalg.lstsq(columns, y, rcond=None)[0]) ** 2))
-        if error < best:
-            best, place = error, first + cut * skip
-    return place
+    width = max((at - first) // 200, 1)
+    count = (at - first) // width
+    y = tame[at - count * width : at].reshape(count, width).mean(1)
+    places = at - count * width + (np.arange(count) + 0.5) * width
+    x = np.log(places + 1)
+    best, place, jump = math.inf, first, None
+    for cut in range(count // 4, count - 4, max(count // 80, 1)):
+        for shape in (np.minimum(x, x[cut]), None):
+            columns = np.column_stack([np.ones_like(x), x if shape is None else shape, *([x > x[cut]] if shape is None else [])])
+            found, *_ = np.linalg.lstsq(columns, y, rcond=None)
+            error = float(np.sum((y - columns @ found) ** 2)) * (1.0 if shape is not None else 1 + 2 / count)
+            if error < best and (shape is not None or found[2] > 0):
+                best, place, jump = error, int(places[cut]), None if shape is not None else float(found[2])
+    return place, jump
 
 
 def _alone(event: Event, others: Sequence[Event]) -> bool:

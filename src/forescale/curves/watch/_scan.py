@@ -21,6 +21,7 @@ BELOW, ABOVE = -4.0, 8.0  # what one record can weigh in the mean of SHORT
 WINDOW, LEAST = 3, 256  # a slope is that of the last third of the records, of so many at least
 USUAL = 0.3  # ln growth of a gradient norm that a rate on its way to zero brings by itself
 BLOCKS = 24  # means that a line is drawn through
+OUTLYING = 3.0  # of their robust standard deviations, beyond which a mean does not count
 
 
 class Smoothed(NamedTuple):
@@ -137,8 +138,16 @@ def _slope(values: Array, first: int, last: int, noise: float) -> tuple[float, f
     means = np.add.reduceat(values[: last + 1], edges[:-1])[: len(edges) - 1]
     counts = np.diff(edges)
     means[-1] -= values[last]
-    x = np.log((edges[:-1] + edges[1:]) / 2 + 1)
-    x -= x.mean()
-    y = means / counts
-    square = float(x @ x)
-    return float(x @ y) / square, noise / math.sqrt(float(counts.mean()) * square)
+    x, y = np.log((edges[:-1] + edges[1:]) / 2 + 1), means / counts
+    slope, height = _line(x, y)
+    off = np.abs(y - height - slope * x)
+    kept = off <= OUTLYING * 1.4826 * max(float(np.median(off)), 1e-12)  # a spike, or the first of a new level
+    spread = float(np.sum((x[kept] - x[kept].mean()) ** 2))
+    return _line(x[kept], y[kept])[0], noise / math.sqrt(float(counts.mean()) * spread)
+
+
+def _line(x: Array, y: Array) -> tuple[float, float]:
+    """Slope and height of the least squares line."""
+    middle = x - x.mean()
+    slope = float(middle @ y) / float(middle @ middle)
+    return slope, float(y.mean() - slope * x.mean())
