@@ -12,7 +12,7 @@ CLI = Path(__file__).parents[2] / "src" / "forescale" / "cli"
 PAGE = "reference/cli.md"
 COMMANDS = (
     *("plan", "train", "tune", "sweep", "runs", "score", "fit", "suggest", "frontier", "check", "schedule"),
-    *("forecast", "critical-batch", "laws"),
+    *("forecast", "watch", "critical-batch", "laws"),
 )
 
 
