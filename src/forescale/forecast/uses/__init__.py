@@ -1,0 +1,24 @@
+"""What a forecaster's law is good for beside forecasts: exact compression, anomalies, gaps filled from both sides."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from forescale.forecast.uses._compress import compress as compress
+    from forescale.forecast.uses._compress import decompress as decompress
+
+_HOMES = {"compress": "_compress", "decompress": "_compress"}
+
+__all__ = ["compress", "decompress"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'forescale.forecast.uses' has no attribute {name!r}")
+    return getattr(import_module(f"forescale.forecast.uses.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return list(__all__)
