@@ -6,12 +6,21 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from forescale.forecast.uses._anomaly import anomalies as anomalies
     from forescale.forecast.uses._compress import compress as compress
     from forescale.forecast.uses._compress import decompress as decompress
+    from forescale.forecast.uses._interpolate import interpolate as interpolate
+    from forescale.forecast.uses._nab import nab_score as nab_score
 
-_HOMES = {"compress": "_compress", "decompress": "_compress"}
+_HOMES = {
+    "anomalies": "_anomaly",
+    "compress": "_compress",
+    "decompress": "_compress",
+    "interpolate": "_interpolate",
+    "nab_score": "_nab",
+}
 
-__all__ = ["compress", "decompress"]
+__all__ = ["anomalies", "compress", "decompress", "interpolate", "nab_score"]
 
 
 def __getattr__(name: str) -> Any:
