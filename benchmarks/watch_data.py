@@ -16,7 +16,7 @@ from forescale.curves.watch._end import PARTS
 
 Array = NDArray[np.float64]
 TINY = Path(__file__).resolve().parents[1] / ".cache" / "tune_demo"
-HAGELE = 6  # every so many of its runs
+HAGELE = 12  # every so many of its runs
 LEAST = 1500  # records of a tiny run
 
 

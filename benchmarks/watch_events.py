@@ -10,15 +10,15 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from watch_data import Array, Run
 
 from forescale.curves.watch import _scan
 from forescale.curves.watch._events import SUDDEN, find_events
 from forescale.curves.watch._log import Log
 from forescale.curves.watch._prior import Tail, read_tails
+from watch_data import Array, Run
 
 SKIP = 300  # records at the start: no alarm there counts
-PLACES = (0.35, 0.5, 0.7)  # of a run, where a fault begins
+PLACES = (0.4, 0.65)  # of a run, where a fault begins
 FADES, DOUBLES = 10.0, 1000.0  # records
 SOON = {"loss spike": 64, "data change": 256, "plateau": 10**9, "gradient-norm growth": 4000}  # records to be seen in
 Alarms = list[int]
@@ -66,10 +66,13 @@ def _learnt(name: str, runs: Sequence[Run]) -> Tail:
         if name == "growth" and run.norm is None:
             continue
         line = _scan.smoothed(np.log(run.loss))
-        made = {key: make for key, make in SUDDEN.values()}
+        made = dict(SUDDEN.values())
         statistic = (
-            _scan.growth(run.norm) if name == "growth" and run.norm is not None
-            else made[name](line) if name in made else _scan.no_progress(line)
+            _scan.growth(run.norm)
+            if name == "growth" and run.norm is not None
+            else made[name](line)
+            if name in made
+            else _scan.no_progress(line)
         )
         above = np.flatnonzero((statistic.value > shipped.floor) & (statistic.at >= SKIP))
         groups = np.split(above, np.flatnonzero(np.diff(statistic.at[above]) > statistic.apart) + 1)
@@ -108,13 +111,17 @@ def _fault(kind: str, size: float, learn: Sequence[Run], test: Sequence[Run], ta
     result: dict[str, Any] = {"kind": kind, "size": size, "planted": len(ours)}
     result["watch"] = _told(ours) | {"named_rightly": round(named / len(seen), 3) if seen else None}
     for name, rival in RIVALS[kind].items():
-        most = 0.1 * (4 if kind in ("loss spike", "data change") else 1)  # as the watch's statistics of that fault together
+        most = 0.1 * (
+            4 if kind in ("loss spike", "data change") else 1
+        )  # as the watch's statistics of that fault together
         limit = _limit(rival, [run for run in learn if run.norm is not None or kind != "gradient-norm growth"], most)
         delays: list[int | None] = []
         for run in having:
             for place in PLACES:
                 at = int(place * len(run.step))
-                when = [t for t in _crossings(rival(_planted(run, kind, size, at)), limit) if at <= t <= at + SOON[kind]]
+                when = [
+                    t for t in _crossings(rival(_planted(run, kind, size, at)), limit) if at <= t <= at + SOON[kind]
+                ]
                 delays.append(when[0] - at if when else None)
         records = sum(len(run.step) - SKIP for run in having)
         alarms = sum(len(_crossings(rival(run), limit)) for run in having)
@@ -147,7 +154,13 @@ def _planted(run: Run, kind: str, size: float, at: int) -> Run:
     elif norm is not None:
         norm = norm * size ** (after / DOUBLES)
     return Run(
-        source=run.source, name=run.name, step=run.step, loss=np.exp(log_loss), total=run.total, rate=run.rate, norm=norm
+        source=run.source,
+        name=run.name,
+        step=run.step,
+        loss=np.exp(log_loss),
+        total=run.total,
+        rate=run.rate,
+        norm=norm,
     )
 
 

@@ -41,12 +41,16 @@ def watch_figure(found: Watched) -> Axes:
     _events(above, found)
     _limits(above, found)
     below.set_xlabel("step")
-    below.xaxis.set_major_formatter(lambda value, _: humanize(value) if value > 0 else "0")
+    below.xaxis.set_major_formatter(_step_text)
     for axes in {above, below}:
         axes.spines[["top", "right"]].set_visible(False)
         axes.tick_params(labelsize=SMALL)
     above.legend(fontsize=SMALL, frameon=False, ncols=4, loc="lower left", bbox_to_anchor=(0, 1))
     return above
+
+
+def _step_text(value: float, _place: int | None) -> str:
+    return humanize(value) if value > 0 else "0"
 
 
 def _line(axes: Any, step: Any, values: Any, colour: str) -> None:
@@ -64,7 +68,10 @@ def _line(axes: Any, step: Any, values: Any, colour: str) -> None:
 def _end(axes: Any, end: EndLoss, now: float) -> None:
     axes.axvspan(now, end.step, color=PALE, alpha=0.5, linewidth=0)
     bars: Any = {"fmt": "none", "color": INK}
-    down, up = [[end.value - end.low], [end.high - end.value]], [[end.value - end.half_low], [end.half_high - end.value]]
+    down, up = (
+        [[end.value - end.low], [end.high - end.value]],
+        [[end.value - end.half_low], [end.half_high - end.value]],
+    )
     axes.errorbar([end.step], [end.value], yerr=down, linewidth=1.2, capsize=4, **bars)
     axes.errorbar([end.step], [end.value], yerr=up, linewidth=4, **bars)
     axes.plot([end.step], [end.value], "o", color=INK, markersize=6, label=f"end: {end.value:.4g} (50 and 90 %)")

@@ -10,7 +10,7 @@ not known, each usual one has a share of the mixture.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -39,18 +39,21 @@ class Mixture:
     noise: float  # standard deviation of that mean by its batches
 
     def below(self, value: float, factor: float = 1.0) -> float:
-        """The probability of less than `value`, everything but the noise `factor` times as wide around the middle."""
+        """The probability of less than `value`, the Gaussians `factor` times as wide, and apart where that is above 1."""
         import numpy as np
         from scipy.special import ndtr
 
         middle = float(self.weight @ self.mean)
         spread = np.sqrt((factor * self.spread) ** 2 + self.noise**2)
-        return float(self.weight @ ndtr((value - middle - factor * (self.mean - middle)) / spread))
+        means = middle + max(factor, 1.0) * (self.mean - middle)  # schedules that may follow do not come closer
+        return float(self.weight @ ndtr((value - means) / spread))
 
     def quantile(self, probability: float, factor: float = 1.0) -> float:
         """The value that it stays below with this probability."""
         middle = float(self.weight @ self.mean)
-        reach = 10 * factor * (float(self.spread.max()) + float(abs(self.mean - middle).max())) + 10 * self.noise
+        reach = (
+            10 * max(factor, 1.0) * (float(self.spread.max()) + float(abs(self.mean - middle).max())) + 10 * self.noise
+        )
         low, high = middle - reach, middle + reach
         while high - low > 1e-7 * abs(middle):  # halving: 30 times at most
             half = (low + high) / 2
@@ -91,7 +94,9 @@ def noise_of(loss: Array) -> float:
     import numpy as np
 
     bends = np.abs(loss[2:] - 2 * loss[1:-1] + loss[:-2])
-    return max(1.4826 * float(np.median(bends)) / math.sqrt(6) if len(bends) else 0.0, 1e-6 * float(np.abs(loss).mean()))
+    return max(
+        1.4826 * float(np.median(bends)) / math.sqrt(6) if len(bends) else 0.0, 1e-6 * float(np.abs(loss).mean())
+    )
 
 
 def forecast(
@@ -108,9 +113,7 @@ def forecast(
     at_end = total * (1 - LAST / 2)
     gap = np.median(np.diff(step[-200:])) if len(step) > 1 else 1.0
     end_noise = seen.noise**2 / max(LAST * total / float(gap), 1.0)
-    parts = [
-        _of_shapes(seen, level, at_end, total, rate, math.log(share), prior) for share, rate in rates.values()
-    ]
+    parts = [_of_shapes(seen, level, at_end, total, rate, math.log(share), prior) for share, rate in rates.values()]
     score, mean, variance = (np.concatenate(each) for each in zip(*parts, strict=True))
     weight = np.exp(score - score.max())
     return Mixture(weight=weight / weight.sum(), mean=mean, spread=np.sqrt(variance), noise=math.sqrt(end_noise))
@@ -137,7 +140,7 @@ def _of_shapes(
         for kind in prior.kinds
     ]
     score = np.concatenate([each[0] + math.log(kind.share) for each, kind in zip(found, prior.kinds, strict=True)])
-    return score + log_share, *(np.concatenate([each[i] for each in found]) for i in (1, 2))
+    return score + log_share, np.concatenate([each[1] for each in found]), np.concatenate([each[2] for each in found])
 
 
 def _given(loss: Array, centre: Array, scaled: Array, around: Array) -> tuple[Array, Array, Array]:
@@ -147,8 +150,9 @@ def _given(loss: Array, centre: Array, scaled: Array, around: Array) -> tuple[Ar
     n = len(loss)
     root = np.linalg.cholesky(around + scaled @ scaled.transpose(0, 2, 1))
     solved = np.linalg.solve(root[:, :n, :n], (loss - centre[:, :n])[:, :, None])[:, :, 0]
-    score = -0.5 * (solved**2).sum(1) - np.log(np.diagonal(root, axis1=1, axis2=2)[:, :n]).sum(1)
-    return score, centre[:, n] + (root[:, n, :n] * solved).sum(1), root[:, n, n] ** 2
+    score: Array = -0.5 * (solved**2).sum(1) - np.log(np.diagonal(root, axis1=1, axis2=2)[:, :n]).sum(1)
+    variance: Array = np.square(root[:, n, n], dtype=float)
+    return score, centre[:, n] + (root[:, n, :n] * solved).sum(1), variance
 
 
 def _columns(times: Array, total: float, height: Array, prior: Prior) -> Array:

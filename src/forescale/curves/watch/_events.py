@@ -99,11 +99,7 @@ def _diverged(log: Log, finite: NDArray[np.bool_]) -> list[Event]:
 
 def _sudden(step: Array, loss: Array, line: Smoothed, rare: Rare) -> list[Event]:
     """Spikes and changes of level, one event for alarms that lie together."""
-    tagged = [
-        (alarm, tag)
-        for tag, (name, statistic) in SUDDEN.items()
-        for alarm in rare(name, statistic(line))
-    ]
+    tagged = [(alarm, tag) for tag, (name, statistic) in SUDDEN.items() for alarm in rare(name, statistic(line))]
     groups: list[list[tuple[Alarm, str]]] = []
     for each in sorted(tagged):
         if groups and each[0].first - groups[-1][-1][0].first <= NEAR:
@@ -205,21 +201,31 @@ def _bend_or_jump(tame: Array, at: int) -> tuple[int, float | None]:
     y = tame[at - count * width : at].reshape(count, width).mean(1)
     places = at - count * width + (np.arange(count) + 0.5) * width
     x = np.log(places + 1)
-    best, place, jump = math.inf, first, None
+    line = np.column_stack([np.ones_like(x), x])
+    tries: list[tuple[float, int, float | None]] = []
     for cut in range(count // 4, count - 4, max(count // 80, 1)):
-        for shape in (np.minimum(x, x[cut]), None):
-            columns = np.column_stack([np.ones_like(x), x if shape is None else shape, *([x > x[cut]] if shape is None else [])])
-            found, *_ = np.linalg.lstsq(columns, y, rcond=None)
-            error = float(np.sum((y - columns @ found) ** 2)) * (1.0 if shape is not None else 1 + 2 / count)
-            if error < best and (shape is not None or found[2] > 0):
-                best, place, jump = error, int(places[cut]), None if shape is not None else float(found[2])
+        bent, _ = _fitted(np.column_stack([line[:, 0], np.minimum(x, x[cut])]), y)
+        jumped, risen = _fitted(np.column_stack([line, x > x[cut]]), y)
+        tries.append((bent, int(places[cut]), None))
+        if risen > 0:
+            tries.append((jumped * (1 + 2 / count), int(places[cut]), risen))  # it has one number more to fit with
+    _, place, jump = min(tries, key=lambda each: each[0], default=(0.0, first, None))
     return place, jump
+
+
+def _fitted(columns: Array, values: Array) -> tuple[float, float]:
+    """The sum of squares that the columns leave, and the last one's coefficient."""
+    import numpy as np
+
+    solved = np.asarray(np.linalg.lstsq(columns, values, rcond=None)[0], float)
+    return float(np.sum((values - columns @ solved) ** 2)), float(solved[-1])
 
 
 def _alone(event: Event, others: Sequence[Event]) -> bool:
     """A plateau that is not the trace of a jump of the loss within it."""
     return not any(
-        other.kind == "data change" and other.size > 0 and event.step - NEAR <= other.step <= event.seen for other in others
+        other.kind == "data change" and other.size > 0 and event.step - NEAR <= other.step <= event.seen
+        for other in others
     )
 
 
@@ -234,7 +240,9 @@ def _growths(step: Array, norm: Array, rare: Rare) -> list[Event]:
         factor = float(np.median(norm[alarm.first - window // 4 : alarm.first + 1]) / _medians(part).min())
         said = f"the gradient norm has grown {factor:.2g} times since step {step[start]:,.0f}"
         found.append(
-            _event("gradient-norm growth", float(step[start]), float(step[alarm.first]), alarm.false_alarms, factor, said)
+            _event(
+                "gradient-norm growth", float(step[start]), float(step[alarm.first]), alarm.false_alarms, factor, said
+            )
         )
     return found
 

@@ -98,4 +98,4 @@ class Lines:
     def _cells(self, line: bytes) -> list[str]:
         text = line.decode("utf-8-sig", "replace").rstrip("\r")
         rows: Iterator[list[str]] = csv.reader([text], delimiter="\t" if ".tsv" in self.path.name else ",")
-        return next(rows, [])
+        return next(rows, list[str]())

@@ -20,7 +20,16 @@ if TYPE_CHECKING:
 
 FEWEST = 20  # finite losses from which a forecast is made
 STEPS = ("step", "global_step", "iteration", "iter", "iters", "train_step", "update", "_step", "steps")
-TOTALS = ("max_steps", "total_steps", "num_iterations", "train_iters", "max_iters", "num_train_steps", "total_iters", "steps")
+TOTALS = (
+    "max_steps",
+    "total_steps",
+    "num_iterations",
+    "train_iters",
+    "max_iters",
+    "num_train_steps",
+    "total_iters",
+    "steps",
+)
 NORM = re.compile(r"(.*_)?(grad|gradient|gradients|grads)_?(.*_)?norm(_total|_global)?|g_?norm")
 
 
@@ -73,7 +82,7 @@ def _log(logged: Logged, steps: float | None) -> Log:
     notes = [f"{logged.bad} lines that are no records were left out"] if logged.bad else []
     if logged.cut:
         notes.append("the last line is half a record: it waits for its end")
-    train, held_out = _split(rows, columns)
+    train, held_out = _split(rows)
     at, loss, others, replaced = _series(train, columns, columns.get("loss") or columns["val_loss"])
     if replaced:
         notes.append(f"{replaced} records were replaced by those of a restart from an earlier step")
@@ -84,7 +93,9 @@ def _log(logged: Logged, steps: float | None) -> Log:
     held = columns.get("val_loss") or (columns["loss"] if len(held_out) < len(rows) else None)
     val = _series(held_out, columns, held) if held else (np.empty(0),) * 2
     if not len(at):
-        raise ForescaleError(f"a log needs a loss to be watched; {logged.name} has records and no loss in any: let it run on.")
+        raise ForescaleError(
+            f"a log needs a loss to be watched; {logged.name} has records and no loss in any: let it run on."
+        )
     return Log(
         name=logged.name,
         step=at,
@@ -133,7 +144,7 @@ def _last(key: str) -> str:
     return re.sub(r"[\s\-.]+", "_", key.rsplit("/", 1)[-1].strip().lower())
 
 
-def _split(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> tuple[list[Any], list[Any]]:
+def _split(rows: Sequence[Mapping[str, Any]]) -> tuple[list[Any], list[Any]]:
     """Training records and held-out ones: a column `split` may tell them apart in one column of losses."""
     if not any("split" in row for row in rows[:8]):
         return list(rows), list(rows)
@@ -153,8 +164,8 @@ def _series(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str], key: 
         value = _value(row.get(key, ""), missing_is_nan=key in row and (alone or row.get(columns["val_loss"]) is None))
         step = _value(row.get(columns["step"], ""), missing_is_nan=False) if "step" in columns else float(at + 1)
         if value is not None and step is not None and math.isfinite(step):
-            more = [_value(row.get(columns.get(name, ""), ""), missing_is_nan=True) for name in ("norm", "rate")]
-            kept.append((step, value, *(math.nan if each is None else each for each in more)))
+            norm, rate = (_value(row.get(columns.get(name, ""), ""), missing_is_nan=True) for name in ("norm", "rate"))
+            kept.append((step, value, math.nan if norm is None else norm, math.nan if rate is None else rate))
     table = np.array(kept, float).reshape(-1, 4)
     last = _last_records(table[:, 0])
     picked = table[last]
@@ -187,7 +198,9 @@ def _total(logged: Logged, steps: float | None, last: float) -> float | None:
 
     if steps is not None:
         if steps < last:
-            raise ForescaleError(f"steps is the length of the whole run, {last:g} or more; got {steps:g}: give all of them.")
+            raise ForescaleError(
+                f"steps is the length of the whole run, {last:g} or more; got {steps:g}: give all of them."
+            )
         return steps
     row = logged.records[-1]
     named = [(_last(key), value) for key, value in row.items()]
@@ -195,6 +208,11 @@ def _total(logged: Logged, steps: float | None, last: float) -> float | None:
     for name in TOTALS:
         for key, value in named:
             told = number(value)
-            if key == name and told is not None and told >= max(last, 2) and not (key == "steps" and value is row.get("steps")):
+            if (
+                key == name
+                and told is not None
+                and told >= max(last, 2)
+                and not (key == "steps" and value is row.get("steps"))
+            ):
                 return told
     return None

@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 # Of a run whose schedule nothing says: each usual one with its share of belief. The shares are a choice, not measured.
 USUAL = {"linear": 0.25, "cosine:final=0.1": 0.2, "cosine:final=0": 0.15, "wsd": 0.3, "constant": 0.1}
 # What may follow a rate that has stayed at its peak: nothing, or a decay over the last tenth, fifth or two fifths.
-AFTER_FLAT = {"constant": 0.25, "wsd:decay=0.1": 0.25, "wsd:decay=0.2": 0.3, "wsd:decay=0.4": 0.2}
+AFTER_FLAT = {"constant": 0.35, "wsd:decay=0.1": 0.2, "wsd:decay=0.2": 0.3, "wsd:decay=0.4": 0.15}
 WARMUP = 0.02  # of a run, where nothing says it
-FLAT, ALIKE = 0.005, 0.005  # of the peak: what counts as no change, and as the same schedule
+FLAT, ALIKE = 0.005, 0.01  # of the peak: what counts as no change, and as the same schedule
 HUGGING_FACE = {
     "linear": "linear:final=0",
     "cosine": "cosine:final=0",
@@ -45,16 +45,16 @@ class Rates:
 def rates_of(log: Log, total: float, schedule: str | None = None) -> Rates:
     """The rates of a run of `total` steps: by the schedule named, by its settings, by its logged rates, or the usual ones."""
     if schedule is not None:
-        return _one(_named(schedule, log, total), total, f"{schedule} was named")
+        return _one(_named(schedule, log, total), f"{schedule} was named")
     if (stated := _stated(log, total)) is not None:
-        return _one(stated[1], total, f"{stated[0]} stands in the run's settings")
+        return _one(stated[1], f"{stated[0]} stands in the run's settings")
     if log.rate is not None:
         return _continued(log, total)
     made = {name: (share, _drawn(_named(name, log, total))) for name, share in USUAL.items()}
     return Rates(of=made, known=False, said=f"nothing says the schedule: {', '.join(made)} are weighed")
 
 
-def _one(schedule: Schedule, total: float, said: str) -> Rates:
+def _one(schedule: Schedule, said: str) -> Rates:
     return Rates(of={"stated": (1.0, _drawn(schedule))}, known=True, said=said)
 
 

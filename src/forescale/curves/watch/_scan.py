@@ -89,7 +89,7 @@ def level(line: Smoothed, sign: float) -> Statistic:
 
 
 def growth(norm: Array) -> Statistic:
-    """How much the logarithm of the gradient norm has risen over the last third of the records, a quarter of it against another."""
+    """The rise of the ln gradient norm over the last third of the records, its last quarter against its first."""
     import numpy as np
 
     values = np.log(np.maximum(norm, 1e-12))

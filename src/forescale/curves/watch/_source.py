@@ -71,7 +71,9 @@ def _folder(folder: Path) -> Reader:
 def _one(found: Sequence[Path], folder: Path) -> Path:
     if len(found) > 1:
         shown = ", ".join(str(path.relative_to(folder.resolve())) for path in found[:3])
-        raise ForescaleError(f"one run is watched at a time; {folder} holds {len(found)} ({shown}, …): name one of them.")
+        raise ForescaleError(
+            f"one run is watched at a time; {folder} holds {len(found)} ({shown}, …): name one of them."
+        )
     return found[0]
 
 

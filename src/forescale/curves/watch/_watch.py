@@ -26,7 +26,7 @@ LEAST_HELD_OUT = 8  # evaluations from which their end is forecast
 
 @dataclass(frozen=True, kw_only=True)
 class EndLoss:
-    """Where a loss will be at `step`, in nats per token: the mean over the last 2 % of the run, with its 90 and 50 % intervals."""
+    """A loss at `step` in nats per token: the mean over the last 2 % up to there, with its 90 and 50 % intervals."""
 
     value: float  # median
     low: float

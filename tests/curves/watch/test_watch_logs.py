@@ -1,0 +1,201 @@
+"""Logs of every kind come out as the same arrays; half lines wait, restarts replace, and bad input is one sentence."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from watch_worlds import losses, records, write_lines
+
+from forescale.curves.watch import Log, follow_log, read_log, watch
+from forescale.errors import ForescaleError
+
+ROWS = records(60)
+LOSS = np.array([row["loss"] for row in ROWS])
+
+
+def check(log: Log) -> None:
+    np.testing.assert_allclose(log.loss, LOSS)
+    np.testing.assert_array_equal(log.step, np.arange(1, 61))
+    assert log.rate is not None
+    np.testing.assert_allclose(log.rate, [row["learning_rate"] for row in ROWS])
+    assert log.norm is not None
+    assert (log.norm == 0.5).all()
+
+
+def test_json_lines_csv_and_trainer_state_agree(tmp_path: Path) -> None:
+    check(read_log(write_lines(tmp_path / "metrics.jsonl", ROWS)))
+    with (tmp_path / "log.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, ROWS[0])
+        writer.writeheader()
+        writer.writerows(ROWS)
+    check(read_log(tmp_path / "log.csv"))
+    (tmp_path / "log.csv.gz").write_bytes(gzip.compress((tmp_path / "log.csv").read_bytes()))
+    check(read_log(tmp_path / "log.csv.gz"))
+    run = tmp_path / "hf" / "checkpoint-60"
+    run.mkdir(parents=True)
+    end = {"step": 60, "train_loss": 3.3, "train_runtime": 9.0}  # the average that the trainer adds at the end
+    (run / "trainer_state.json").write_text(
+        json.dumps({"global_step": 60, "max_steps": 2000, "log_history": [*ROWS, end]})
+    )
+    log = read_log(tmp_path / "hf")
+    check(log)
+    assert log.total == 2000
+
+
+def test_wandb_export_and_names_of_others(tmp_path: Path) -> None:
+    names = {
+        "step": "train/global_step",
+        "loss": "train/loss",
+        "learning_rate": "train/learning_rate",
+        "grad_norm": "train/grad_norm",
+    }
+    history = [{"_step": 7 * row["step"], **{names[key]: value for key, value in row.items()}} for row in ROWS]
+    node = {"name": "calm-sky", "config": {"max_steps": {"value": 500}}, "summary": {}, "history": history}
+    (tmp_path / "run.json").write_text(json.dumps(node))
+    log = read_log(tmp_path / "run.json")
+    check(log)
+    assert (log.name, log.total) == ("calm-sky", 500)
+
+
+@pytest.mark.slow
+def test_tensorboard(tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard")
+    writing: Any = pytest.importorskip("torch.utils.tensorboard")
+    with writing.SummaryWriter(str(tmp_path / "tb")) as writer:
+        for row in ROWS:
+            for key, tag in (("loss", "train/loss"), ("learning_rate", "train/lr"), ("grad_norm", "train/grad_norm")):
+                writer.add_scalar(tag, row[key], row["step"])
+    log = read_log(tmp_path / "tb")
+    np.testing.assert_allclose(log.loss, LOSS, rtol=1e-6)  # event files hold 32 bits
+    np.testing.assert_array_equal(log.step, np.arange(1, 61))
+
+
+def test_modded_nanogpt_logs_tell_train_from_val(data: Path) -> None:
+    log = read_log(data / "training-telemetry" / "2024-11-10_UNetDoubleLr_c87bb826.csv.gz")
+    assert log.total == 3000  # its column total_steps
+    assert len(log.step) == 3000
+    assert log.step[-1] == 3000
+    assert log.val_step[-1] == 3000
+    assert log.val_loss[-1] == 3.2753
+
+
+def test_a_growing_file_is_read_on_and_half_a_line_waits(tmp_path: Path) -> None:
+    file = write_lines(tmp_path / "metrics.jsonl", ROWS[:30])
+    read = follow_log(file)
+    assert len(read().step) == 30
+    whole = "".join(json.dumps(row) + "\n" for row in ROWS[30:])
+    with file.open("a") as opened:
+        opened.write(whole[:-40])
+    log = read()
+    assert len(log.step) == 59
+    assert any("half a record" in note for note in log.notes)
+    with file.open("a") as opened:
+        opened.write(whole[-40:])
+    log = read()
+    check(log)
+    assert not log.notes
+
+
+def test_a_file_written_anew_is_read_from_its_start(tmp_path: Path) -> None:
+    file = write_lines(tmp_path / "metrics.jsonl", ROWS)
+    read = follow_log(file)
+    read()
+    write_lines(file, ROWS[:10])
+    assert len(read().step) == 10
+
+
+def test_a_restart_replaces_the_repeated_steps(tmp_path: Path) -> None:
+    lost = [{**row, "loss": 9.0} for row in ROWS[40:50]]
+    log = read_log(write_lines(tmp_path / "metrics.jsonl", [*ROWS[:40], *lost, *ROWS[40:]]))
+    check(log)
+    assert log.notes == ("10 records were replaced by those of a restart from an earlier step",)
+
+
+def test_our_own_config_says_steps_and_schedule(tmp_path: Path) -> None:
+    config = {"steps": 100, "schedule": "linear", "warmup_steps": 10, "final_lr_ratio": 0.0}
+    (tmp_path / "config.json").write_text(json.dumps({"kind": "forescale-train", "config": config}))
+    found = watch(write_lines(tmp_path / "metrics.jsonl", ROWS))
+    assert found.log.share == 0.6
+    assert found.final_loss is not None
+    assert found.final_loss.schedule_known
+    assert "linear" in found.final_loss.said
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("metrics.jsonl", "", "needs records; .* is empty so far: wait for the first"),
+        ("log.csv", "", "is empty so far"),
+        ("log.csv", "step,accuracy\n1,0.5\n", "needs a column of losses .*; log.csv has step, accuracy: name it so"),
+        ("log.csv", "step,loss\n1,\n2,\n", "records and no loss in any: let it run on"),
+        ("notes.md", "hello", "a log is told by its name"),
+        ("thing.json", '{"a": 1}', "JSON without a log_history"),
+        ("trainer_state.json", '{"log_hist', "not valid JSON: it may be cut short"),
+    ],
+)
+def test_bad_files_are_one_sentence(tmp_path: Path, name: str, content: str, said: str) -> None:
+    (tmp_path / name).write_text(content)
+    with pytest.raises(ForescaleError, match=said):
+        read_log(tmp_path / name)
+
+
+def test_missing_and_foreign_folders(tmp_path: Path) -> None:
+    with pytest.raises(ForescaleError, match="must exist"):
+        read_log(tmp_path / "nothing.csv")
+    with pytest.raises(ForescaleError, match="holds no log that is known"):
+        read_log(tmp_path)
+
+
+def test_steps_shorter_than_the_log(tmp_path: Path) -> None:
+    with pytest.raises(ForescaleError, match="steps is the length of the whole run, 60 or more; got 50"):
+        read_log(write_lines(tmp_path / "metrics.jsonl", ROWS), steps=50)
+
+
+def test_one_record_has_no_end_yet(tmp_path: Path) -> None:
+    found = watch(write_lines(tmp_path / "metrics.jsonl", ROWS[:1]), steps=100)
+    assert found.final_loss is None
+    assert "there are 1: let it run on" in found.notes[-1]
+
+
+def test_a_length_that_nothing_says(tmp_path: Path) -> None:
+    found = watch(write_lines(tmp_path / "metrics.jsonl", ROWS))
+    assert found.final_loss is not None
+    assert found.final_loss.step == 60
+    assert "give its steps" in found.notes[-1]
+
+
+@pytest.mark.parametrize("bad", [None, float("nan"), float("inf")])
+def test_a_diverged_run_is_an_event(tmp_path: Path, bad: float | None) -> None:
+    rows = [*ROWS, *({**row, "step": row["step"] + 60, "loss": bad} for row in ROWS[:5])]
+    found = watch(write_lines(tmp_path / "metrics.jsonl", rows), steps=100)
+    assert [(event.kind, event.step) for event in found.events] == [("diverged", 61)]
+    assert found.final_loss is None
+    assert "diverged" in found.notes[-1]
+    json.dumps(found.to_json(), allow_nan=False)
+
+
+def test_hugging_face_hides_nan_as_zero(tmp_path: Path) -> None:
+    lost = [{"step": 61, "loss": 0.0, "grad_norm": float("nan"), "learning_rate": 1e-3}]
+    (tmp_path / "trainer_state.json").write_text(json.dumps({"max_steps": 90, "log_history": [*ROWS, *lost]}))
+    assert [event.kind for event in watch(tmp_path / "trainer_state.json").events] == ["diverged"]
+
+
+def test_lines_that_are_none_are_counted(tmp_path: Path) -> None:
+    file = write_lines(tmp_path / "metrics.jsonl", ROWS)
+    file.write_text("Traceback (most recent call last):\n" + file.read_text())
+    log = read_log(file)
+    check(log)
+    assert log.notes == ("1 lines that are no records were left out",)
+
+
+def test_held_out_losses_are_a_series_of_their_own(tmp_path: Path) -> None:
+    rows = [row if row["step"] % 5 else {**row, "val_loss": row["loss"] + 0.1} for row in ROWS]
+    log = read_log(write_lines(tmp_path / "metrics.jsonl", rows))
+    check(log)
+    np.testing.assert_allclose(log.val_loss, losses(60)[4::5] + 0.1)
