@@ -123,7 +123,8 @@ def _doubled(inputs: Any) -> Any:
 
 def frequencies(logits: Any, allowed: Any) -> Any:
     """Cumulated whole-number frequencies [rows, bins + 1] of a softmax over the bins that hold a number at all."""
-    rounded: Any = np.round(logits / LOGIT_STEP) * LOGIT_STEP
+    scaled: Any = logits / LOGIT_STEP
+    rounded: Any = np.rint(scaled) * LOGIT_STEP
     rounded[~allowed] = -np.inf
     weight: Any = np.exp(rounded - rounded.max(1, keepdims=True))
     share = weight / weight.sum(1, keepdims=True)
