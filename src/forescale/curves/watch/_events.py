@@ -29,6 +29,7 @@ FALSE_ALARMS = 0.1  # of each statistic, per 10,000 records
 FEWEST = 100  # records, to tell anything from
 NEAR = 2 * _scan.LONG  # records that one event spans
 FAR = 2.5  # noise scales
+TENTH = 0.1  # of a growth, up to which it has not begun
 GONE = 1 / 3  # of a change that is left where a spike is over
 SUDDEN: Mapping[str, tuple[str, Callable[[Smoothed], Statistic]]] = {
     "one": ("one_record", _scan.one_record),
@@ -235,9 +236,10 @@ def _growths(step: Array, norm: Array, rare: Rare) -> list[Event]:
     found: list[Event] = []
     for alarm in _firsts(rare("growth", _scan.growth(norm))):
         window = max(alarm.first // _scan.WINDOW, _scan.LEAST)
-        part = norm[alarm.first - window : alarm.first + 1]
-        start = alarm.first - window + int(np.argmin(_medians(part)))
-        factor = float(np.median(norm[alarm.first - window // 4 : alarm.first + 1]) / _medians(part).min())
+        medians = _medians(norm[alarm.first - window : alarm.first + 1])
+        factor = float(np.median(norm[alarm.first - window // 4 : alarm.first + 1]) / medians.min())
+        quiet = np.flatnonzero(medians <= medians.min() * (1 + TENTH * (factor - 1)))
+        start = alarm.first - window + int(quiet[-1])
         said = f"the gradient norm has grown {factor:.2g} times since step {step[start]:,.0f}"
         found.append(
             _event(
