@@ -72,7 +72,7 @@ def _frame(data: Any) -> Any:
         ) from None
     if missing := [name for name in ("ds", "y") if name not in frame.columns]:
         raise ForescaleError(
-            f"a long frame has the columns unique_id, ds and y; {' and '.join(missing)} is missing from "
+            f"a long frame has the columns unique_id, ds and y; {' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing from "
             f"{', '.join(frame.columns)}: rename yours."
         )
     return frame
