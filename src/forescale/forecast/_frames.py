@@ -71,9 +71,9 @@ def _frame(data: Any) -> Any:
             f"{type(data).__name__}."
         ) from None
     if missing := [name for name in ("ds", "y") if name not in frame.columns]:
+        absent = f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing"
         raise ForescaleError(
-            f"a long frame has the columns unique_id, ds and y; {' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing from "
-            f"{', '.join(frame.columns)}: rename yours."
+            f"a long frame has the columns unique_id, ds and y; {absent} from {', '.join(frame.columns)}: rename yours."
         )
     return frame
 
