@@ -23,7 +23,7 @@ class Training:
 
     steps: int = 1000
     batch: int = 128  # windows
-    learning_rate: float = 3e-3
+    learning_rate: float = 5e-3
     weight_decay: float = 1e-4
     warmup: float = 0.05  # share of the steps
     clip: float = 1.0  # of the gradient's norm
