@@ -51,9 +51,8 @@ def crps(paths: Any, y: Any) -> Any:
     error = np.abs(ordered - np.asarray(y)[..., None, :]).mean(-2)
     if count == 1:
         return error
-    places: Any = np.arange(1, count + 1)
-    weight = 2 * places - count - 1  # of the k-th smallest in the sum of all differences
-    return error - (weight[:, None] * ordered).sum(-2) / (count * (count - 1))
+    weight = np.arange(1 - count, count, 2, dtype=np.float64)  # of the k-th smallest in the sum of all differences
+    return error - np.sum(weight[:, None] * ordered, axis=-2) / (count * (count - 1))
 
 
 def _pinball(error: Any, tau: float) -> Any:
