@@ -23,7 +23,7 @@ OTHER_VALUES: dict[str, Any] = {
 
 def test_every_field_is_a_members_own_or_the_programs() -> None:
     names = {field.name for field in fields(TrainConfig)}
-    assert names == OWN | OTHER_VALUES.keys() | {"optimizer", "parallel"}
+    assert names == OWN | OTHER_VALUES.keys() | {"optimizer", "parallel", "noise"}
     assert not OWN & OTHER_VALUES.keys()
 
 
