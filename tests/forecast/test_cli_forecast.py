@@ -127,7 +127,11 @@ def test_bad_options_are_one_sentence(run, table: Path, options: tuple[str, ...]
 def test_files_that_are_no_tables(run, tmp_path: Path) -> None:
     (tmp_path / "noise.csv").write_bytes(b"\xff\xfe\x00\x9c")
     (tmp_path / "empty.csv").write_text("")
-    for name, said in (("noise.csv", "ds and y are missing"), ("empty.csv", "is empty"), ("none.csv", "cannot be read")):
+    for name, said in (
+        ("noise.csv", "ds and y are missing"),
+        ("empty.csv", "is empty"),
+        ("none.csv", "cannot be read"),
+    ):
         code, _, error = run("forecast", tmp_path / name, "--horizon", 3)
         assert code == 2
         assert said in error
