@@ -213,7 +213,7 @@ def _print(found: CriticalBatch | Sequence[Branched], *, json: bool) -> None:
     if isinstance(found, tuple):
         (render.print_branches_json if json else render.print_branches)(found)
     else:
-        (render.print_json if json else render.print_runs)(found)  # type: ignore[arg-type]
+        (render.print_json if json else render.print_runs)(found)  # type: ignore[arg-type]  # both take it
 
 
 def _save(found: CriticalBatch, out: Path) -> None:

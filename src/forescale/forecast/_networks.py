@@ -115,7 +115,7 @@ class _SeparateStep:
 
     def __init__(self, network: SeparateNetwork, states: list[State]) -> None:
         self.density, self.tails, self.states = network.density, network.tails, states
-        self.steppers = [Stepper(lstm) for lstm in network.lstms]  # type: ignore[arg-type]
+        self.steppers = [Stepper(lstm) for lstm in network.lstms]  # type: ignore[arg-type]  # a ModuleList is of LSTMs
         outs: Any = network.outs
         self.outs = [(out.weight.detach().T.contiguous(), out.bias.detach()) for out in outs]
         self.gates = [self._gates(k, stepper) for k, stepper in enumerate(self.steppers)]

@@ -93,7 +93,7 @@ def _factor(progress: float, warmup: float) -> float:
 def _step(network: nn.Module, optimizer: torch.optim.Optimizer, windows: Windows, training: Training) -> float:
     loss = _loss(network, windows, training.context_weight)
     optimizer.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call]
+    loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
     nn.utils.clip_grad_norm_(network.parameters(), training.clip)
     optimizer.step()
     return float(loss.detach())

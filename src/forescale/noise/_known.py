@@ -110,7 +110,7 @@ def _sample(shape: tuple[int, ...]) -> Tensor:
 def _run(module: nn.Module, given: Mapping[str, Tensor], x: Tensor) -> Tensor | None:
     try:
         with torch.no_grad():
-            y = type(module).forward(Seen(module, given), x)  # type: ignore[arg-type]
+            y = type(module).forward(Seen(module, given), x)  # type: ignore[arg-type]  # stands in for the module
     except Exception:  # whatever a stranger's module raises, it is not one that is known
         return None
     return y.float() if isinstance(y, Tensor) else None

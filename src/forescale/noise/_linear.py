@@ -12,7 +12,7 @@ from forescale.noise._records import record, squared
 
 # FLOPs of a matrix product in the time in which an element is written and read: about 0.46 ns at 58 GFLOP/s on a CPU core,
 # measured; 10 bytes at 3 TB/s against 400 TFLOP/s on an H100, from its data sheet.
-ELEMENT = {"cpu": 27.0, "cuda": 1500.0}
+ELEMENT = {"cpu": 27.0, "cuda": 1300.0}
 BUFFER = 2**26  # elements of examples' weight gradients that are held at once where kernels are launched
 
 

@@ -80,7 +80,8 @@ def broadcast(site: Site, x: Tensor, *rest: Any, **named: Any) -> Any:
         name: _apply(PerExample, vector, site.slots[i], (*shape, vector.shape[0]))
         for i, (name, vector) in enumerate(site.vectors.items())
     }
-    return type(site.module).forward(Seen(site.module, vectors), x, *rest, **named).reshape(given.shape)  # type: ignore[arg-type]
+    seen: Any = Seen(site.module, vectors)  # stands in for the module
+    return type(site.module).forward(seen, x, *rest, **named).reshape(given.shape)
 
 
 def experts(site: Site, x: Tensor, which: str, counts: Tensor, tokens: Tensor) -> Tensor:

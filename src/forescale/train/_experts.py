@@ -67,7 +67,7 @@ class ExpertWeights(nn.Module):
     output_bias: nn.Parameter | None
     input_mask: Tensor | None
     output_mask: Tensor | None
-    noise_rules = {"linear": "experts"}  # noqa: RUF012
+    noise_rules = {"linear": "experts"}  # noqa: RUF012  # read by forescale.noise, never changed
 
     def __init__(self, shape: Shape, experts: Experts, activation: Activation, masked: bool) -> None:
         super().__init__()

@@ -25,7 +25,7 @@ def at_least_float32(x: Tensor) -> Tensor:
 class RMSNorm(nn.Module):
     """x / sqrt(mean(x²) + eps) * weight over the last dimension (Zhang & Sennrich 2019)."""
 
-    noise_rules = {"forward": "rms_norm"}  # noqa: RUF012
+    noise_rules = {"forward": "rms_norm"}  # noqa: RUF012  # read by forescale.noise, never changed
 
     def __init__(self, size: int, eps: float) -> None:
         super().__init__()
