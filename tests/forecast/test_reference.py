@@ -32,7 +32,7 @@ def nll(network: SeparateNetwork, rows: np.ndarray) -> tuple[np.ndarray, np.ndar
     z = ((x - low) / (high - low))[kept]
     bins = network.density.grid.encode(z)
     with torch.no_grad():
-        law = network(Inputs(z=z, bins=bins)).last(HORIZON)
+        law = network(Inputs(z=z, bins=bins), HORIZON)
         log_prob = law.log_prob(z[:, -HORIZON:], bins[:, -HORIZON:])
     return -log_prob.mean(1).double().numpy(), (high - low)[kept, 0].double().numpy()
 

@@ -54,11 +54,6 @@ class LocationScaleLaw:
             x = _by_numpy(stdtrit, self.freedom, u)
         return (self.location + self.scale * x).clamp(-LARGEST, LARGEST)
 
-    def last(self, count: int) -> LocationScaleLaw:
-        """That of the last steps."""
-        freedom = None if self.freedom is None else self.freedom[:, -count:]
-        return LocationScaleLaw(location=self.location[:, -count:], scale=self.scale[:, -count:], freedom=freedom)
-
 
 def _by_numpy(function: Any, a: Tensor, b: Tensor) -> Tensor:
     return from_array(function(a.detach().double().numpy(), b.detach().double().numpy())).to(b.dtype)

@@ -40,7 +40,7 @@ def window_log_probs(network: Any, windows: Windows) -> tuple[Any, Any]:
     inputs, horizon = windows.inputs(network.density.grid), windows.layout.horizon
     z, bins = inputs.z[:, -horizon:], inputs.bins[:, -horizon:]
     with torch.no_grad():
-        law = network(inputs).last(horizon)
+        law = network(inputs, horizon)
         log_prob, cdf = law.log_prob(z, bins).double(), law.cdf(z, bins).double()
     log_prob = log_prob - torch.log(windows.unit)[:, None]
     unknown = windows.constant[:, None] | ~windows.observed

@@ -49,11 +49,6 @@ class LevelsLaw:
         """P(Z <= z)."""
         return self.density.cdf(z, bins, self.logits, self.shapes)
 
-    def last(self, count: int) -> LevelsLaw:
-        """That of the last steps."""
-        shapes = None if self.shapes is None else self.shapes[:, -count:]
-        return LevelsLaw(density=self.density, logits=[each[:, -count:] for each in self.logits], shapes=shapes)
-
 
 class Tails(nn.Module):
     """Shapes of the low and the high tail from the previous value, [...] -> [..., 2]."""
@@ -86,10 +81,13 @@ class SeparateNetwork(nn.Module):
         self.outs = nn.ModuleList(nn.Linear(hidden, count) for count in bins)
         self.tails = Tails(hidden) if density.tails else None
 
-    def forward(self, inputs: Inputs) -> LevelsLaw:
-        """The law of every step, teacher forced."""
-        logits = [out(lstm(x)[0]) for lstm, out, x in zip(self.lstms, self.outs, self._rows(inputs), strict=True)]
-        return LevelsLaw(density=self.density, logits=logits, shapes=self._shapes(inputs.z[:, :-1]))
+    def forward(self, inputs: Inputs, last: int | None = None) -> LevelsLaw:
+        """The law of the last so many steps, teacher forced; of all by default."""
+        kept = slice(-(last or inputs.steps), None)
+        logits = [
+            out(lstm(x)[0][:, kept]) for lstm, out, x in zip(self.lstms, self.outs, self._rows(inputs), strict=True)
+        ]
+        return LevelsLaw(density=self.density, logits=logits, shapes=self._shapes(inputs.z[:, :-1][:, kept]))
 
     def _shapes(self, previous: Tensor) -> Tensor | None:
         return None if self.tails is None else self.tails(torch.sigmoid(previous))

@@ -82,10 +82,12 @@ class SharedNetwork(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.head: Any = head(hidden + extra)
 
-    def forward(self, inputs: Inputs) -> Any:
-        """The law of every step, teacher forced."""
-        state = self.dropout(self.lstm(self._rows(inputs))[0])
-        return self.head.law(self._with(state, inputs.extra), inputs.bins[:, 1:])
+    def forward(self, inputs: Inputs, last: int | None = None) -> Any:
+        """The law of the last so many steps, teacher forced; of all by default."""
+        kept = slice(-(last or inputs.steps), None)
+        state = self.dropout(self.lstm(self._rows(inputs))[0][:, kept])
+        extra = None if inputs.extra is None else inputs.extra[:, kept]
+        return self.head.law(self._with(state, extra), inputs.bins[:, kept])
 
     def _rows(self, inputs: Inputs) -> Tensor:
         z, bins = inputs.z[:, :-1], inputs.bins[:, :-1]

@@ -102,14 +102,13 @@ def _step(network: nn.Module, optimizer: torch.optim.Optimizer, windows: Windows
 def _loss(network: Any, windows: Windows, context_weight: float = 0.0) -> Tensor:
     """Mean NLL of the horizon's observed points."""
     inputs = windows.inputs(network.density.grid)
-    horizon, law = windows.layout.horizon, network(inputs)
-    z, bins = inputs.z[:, 1:], inputs.bins[:, 1:]
-    if not context_weight:
-        law, z, bins = law.last(horizon), z[:, -horizon:], bins[:, -horizon:]
+    horizon = windows.layout.horizon
+    last = inputs.steps if context_weight else horizon
+    law, z, bins = network(inputs, last), inputs.z[:, -last:], inputs.bins[:, -last:]
     log_prob = law.log_prob(z, bins).clamp(min=-50)  # a value without a tail's support teaches only its bin
     weight = windows.observed.float()
     if context_weight:
-        weight = torch.cat([weight.new_full((len(z), z.shape[1] - horizon), context_weight), weight], 1)
+        weight = torch.cat([weight.new_full((len(z), last - horizon), context_weight), weight], 1)
     return -(log_prob * weight).sum() / weight.sum().clamp(min=1)
 
 

@@ -118,7 +118,7 @@ def test_paths_follow_the_law(order: Order, alternating: bool, law: str) -> None
         paths = made.draw(Inputs(z=past, bins=past[..., None].long()), u)
         for path in range(2):
             z = torch.cat([past, paths[:, path]], 1)
-            found = made(Inputs(z=z, bins=z[..., None].long())).last(6)
+            found = made(Inputs(z=z, bins=z[..., None].long()), 6)
             cdf = found.cdf(paths[:, path], torch.zeros(0))
             assert cdf == pytest.approx(u[:, path].numpy(), abs=2e-4)
 
@@ -130,7 +130,7 @@ def test_the_density_integrates_to_one() -> None:
     past = windows(5, 2, 1).expand(len(line), -1)
     z = torch.cat([past, line[:, None], torch.full((len(line), 1), 0.5)], 1)
     with torch.no_grad():
-        law = made(Inputs(z=z, bins=z[..., None].long())).last(2)
+        law = made(Inputs(z=z, bins=z[..., None].long()), 2)
         density = law.log_prob(z[:, -2:], torch.zeros(0)).exp()[:, 0]
         share = law.cdf(z[:, -2:], torch.zeros(0))[:, 0]
     assert float(density[:-1].double().sum() * 1e-3) == pytest.approx(float(share[-1] - share[0]), abs=2e-3)
@@ -141,7 +141,7 @@ def test_a_constant_sub_series_has_a_finite_law() -> None:
     z = windows(6, 2)
     z[:, 2::2] = 0.25
     with torch.no_grad():
-        assert torch.isfinite(made(Inputs(z=z, bins=z[..., None].long())).last(2).log_prob(z[:, -2:], z)).all()
+        assert torch.isfinite(made(Inputs(z=z, bins=z[..., None].long()), 2).log_prob(z[:, -2:], z)).all()
 
 
 @pytest.fixture(scope="module")

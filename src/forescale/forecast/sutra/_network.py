@@ -67,11 +67,6 @@ class SutraLaw:
         """P(Z <= z), given what the order of drawing puts before it."""
         return self._each(z, lambda law, own, _: law.cdf(own, self.grid.encode(own)))
 
-    def last(self, count: int) -> SutraLaw:
-        """That of the last steps: whole rows."""
-        laws = [law.last(count // len(self.laws)) for law in self.laws]
-        return SutraLaw(grid=self.grid, laws=laws, rows=self.rows)
-
     def _log_unit(self, i: int) -> Tensor:
         return torch.log(self.rows.unit[:, i, None])
 
@@ -115,11 +110,12 @@ class SutraNetwork(nn.Module):
         """Windows with one more value in front, as networks read them, to rows."""
         return to_rows(inputs.z[:, 1:], len(self.members), self.context)
 
-    def forward(self, inputs: Inputs) -> SutraLaw:
-        """The law of every step from the second row on, teacher forced."""
+    def forward(self, inputs: Inputs, last: int | None = None) -> SutraLaw:
+        """The law of the last so many steps, whole rows, teacher forced; by default of all from the second row on."""
         rows = self.rows(inputs)
         members: Any = self.members
-        laws = [network(self._inputs(rows, member)) for member, network in enumerate(members)]
+        count = None if last is None else last // len(members)
+        laws = [network(self._inputs(rows, k), count) for k, network in enumerate(members)]
         return SutraLaw(grid=self.density.grid, laws=laws, rows=rows)
 
     def _inputs(self, rows: Rows, member: int) -> Inputs:
