@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from forecast_series import HORIZON, azure_hourly
 
 from forescale import ForescaleError
 from forescale.forecast import C2FAR, Training
+from forescale.forecast._windows import Windows
 
 SMALL = {"horizon": 6, "span": 24, "bins": (6, 5), "hidden": 8, "season": 12}
 SHORT = Training(steps=12, batch=16, checks=3)
@@ -69,8 +72,6 @@ def test_quantiles_one_step_ahead_are_exact(model: C2FAR, series: pl.DataFrame) 
 
 def one_step(model: C2FAR) -> C2FAR:
     """The same model, its likelihoods read a step at a time."""
-    from dataclasses import replace
-
     made = C2FAR(training=SHORT, **SMALL)
     made._network, made.step = model._network, model.step
     made._layout = replace(model._layout, horizon=1)
@@ -133,11 +134,43 @@ def test_saved_and_loaded_is_the_same(model: C2FAR, series: pl.DataFrame, tmp_pa
     assert (loaded.paths(series, 6, 5) == model.paths(series, 6, 5)).all()
     assert (loaded.options, loaded.training, loaded.fitted) == (model.options, model.training, model.fitted)
     (tmp_path / "other.pt").write_text("no")
-    for name, said in (("other.pt", "not a saved forecaster"), ("none.pt", "cannot be read")):
+    for name, said in (("other.pt", "not a saved C2FAR"), ("none.pt", "cannot be read")):
         with pytest.raises(ForescaleError, match=said):
             C2FAR.load(tmp_path / name)
     with pytest.raises(ForescaleError, match="cannot be written"):
         model.save(tmp_path / "none" / "model.pt")
+
+
+def test_files_of_the_first_format_still_load(model: C2FAR, series: pl.DataFrame, tmp_path: Path) -> None:
+    """It had neither the class nor its settings, nor the CPU time of training."""
+    model.save(tmp_path / "new.pt")
+    content = torch.load(tmp_path / "new.pt", weights_only=True)
+    about = json.loads(content["about"])
+    del about["class"], about["settings"], about["fitted"]["cpu_seconds"]
+    torch.save(content | {"format": "forescale.forecast 1", "about": json.dumps(about)}, tmp_path / "old.pt")
+    loaded = C2FAR.load(tmp_path / "old.pt")
+    assert (loaded.paths(series, 6, 5) == model.paths(series, 6, 5)).all()
+    assert loaded.fitted == replace(model.fitted, cpu_seconds=None)
+
+
+def test_training_says_what_it_cost(model: C2FAR) -> None:
+    assert 0 < model.fitted.cpu_seconds < 600
+
+
+def test_another_forecaster_fills_three_hooks(series: pl.DataFrame) -> None:
+    """One that says the median of its law every time: the other calls are there, under its own name."""
+
+    class Steady(C2FAR):
+        name = "Steady"
+
+        def draw(self, windows: Windows, uniform: torch.Tensor) -> torch.Tensor:
+            return super().draw(windows, torch.full_like(uniform, 0.5))
+
+    made = Steady(training=SHORT, **SMALL).fit(series)
+    assert made.predict(series).columns == ["unique_id", "ds", "Steady", "Steady-lo-80", "Steady-hi-80"]
+    paths = made.paths(series, 6, 3)
+    assert (paths[:, 0] == paths[:, 2]).all()
+    assert "Steady" in made.cross_validation(series, paths=2).columns
 
 
 @pytest.mark.parametrize(

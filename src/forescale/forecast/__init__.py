@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from forescale.forecast._c2far import C2FAR as C2FAR
     from forescale.forecast._cross import Backtest as Backtest
     from forescale.forecast._density import Density as Density
+    from forescale.forecast._forecaster import Forecaster as Forecaster
     from forescale.forecast._grid import Grid as Grid
     from forescale.forecast._options import Options as Options
     from forescale.forecast._scores import scores as scores
@@ -21,6 +22,7 @@ _HOMES = {
     "C2FAR": "_c2far",
     "Density": "_density",
     "Fitted": "_train",
+    "Forecaster": "_forecaster",
     "Grid": "_grid",
     "Options": "_options",
     "SutraNet": "sutra._sutranet",
@@ -28,7 +30,7 @@ _HOMES = {
     "scores": "_scores",
 }
 
-__all__ = ["C2FAR", "Backtest", "Density", "Fitted", "Grid", "Options", "SutraNet", "Training", "scores"]
+__all__ = ["C2FAR", "Backtest", "Density", "Fitted", "Forecaster", "Grid", "Options", "SutraNet", "Training", "scores"]
 
 
 def __getattr__(name: str) -> Any:

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from forescale.errors import ForescaleError
+from forescale.forecast._options import whole
 
 if TYPE_CHECKING:
+    from forescale.forecast._forecaster import Forecaster
     from forescale.forecast._frames import Origin
     from forescale.forecast._series import Panel
 
@@ -23,6 +25,31 @@ class Backtest:
     paths: Any  # [series, windows, paths, horizon]
     ids: tuple[Any, ...]
     cutoffs: Any  # places in each series of the last value read, [series, windows]
+
+
+def backtest(
+    model: Forecaster,
+    panel: Panel,
+    windows: int,
+    step: int | None,
+    horizon: int,
+    paths: int,
+    seed: int,
+    progress: bool | None,
+) -> Backtest:
+    """Fit before all windows, and draw each from its true past."""
+    apart = horizon if step is None else whole(step, "step")
+    starts = window_starts(panel, whole(windows, "windows"), apart, horizon)
+    whole(paths, "paths")
+    model._fit(panel.until(starts[:, 0].tolist()), progress)  # pyright: ignore[reportPrivateUsage]
+    series = [s for s, row in enumerate(starts) for _ in row]
+    drawn = model._drawn(panel, series, starts.reshape(-1).tolist(), horizon, paths, seed)  # pyright: ignore[reportPrivateUsage]
+    return Backtest(
+        y=actual(panel, starts, horizon),
+        paths=drawn.reshape(*starts.shape, *drawn.shape[1:]),
+        ids=panel.ids,
+        cutoffs=starts - 1,
+    )
 
 
 def window_starts(panel: Panel, windows: int, step: int, horizon: int) -> Any:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 LEAST_CONTEXT = 24
 SEASONS = 7  # that a window looks back at
 MOST_SPAN = 2048
+PATHS = 500  # that quantiles are taken over
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,9 +43,8 @@ class Options:
 
     def __post_init__(self) -> None:
         for name in ("horizon", "hidden", "layers", "context", "span", "season"):
-            value = getattr(self, name)
-            if value is not None and (isinstance(value, bool) or int(value) != value or value < 1):
-                raise ForescaleError(f"{name} must be a whole number from 1 on; got {value}.")
+            if (value := getattr(self, name)) is not None:
+                whole(value, name)
         for name, known in CHOICES.items():
             if getattr(self, name) not in known:
                 raise ForescaleError(f"{name} must be one of {', '.join(known)}; got {getattr(self, name)!r}.")
@@ -52,6 +52,13 @@ class Options:
             raise ForescaleError(f"separate networks hold a law of levels; got {self.law}: take network='shared'.")
         if self.lags and min(self.lags) < 1:
             raise ForescaleError(f"lags must be 1 or more steps; got {min(self.lags)}.")
+
+
+def whole(number: Any, name: str) -> int:
+    """The number, where it is a whole one from 1 on; else `ForescaleError`."""
+    if isinstance(number, bool) or int(number) != number or number < 1:
+        raise ForescaleError(f"{name} must be a whole number from 1 on; got {number}.")
+    return int(number)
 
 
 CHOICES = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -21,7 +21,7 @@ def uniforms(seeds: Sequence[int], paths: int, horizon: int) -> Tensor:
     return torch.stack(rows) if rows else torch.zeros(0, paths, horizon)
 
 
-def sample_windows(network: Any, windows: Windows, uniform: Tensor) -> Tensor:
+def sample_windows(draw: Callable[[Windows, Tensor], Tensor], windows: Windows, uniform: Tensor) -> Tensor:
     """Paths of the windows' futures in their own units, float64 [windows, paths, horizon], by `uniform` of that shape.
 
     Each number u picks the value below which a share u of the law given the path so far lies, so that for a horizon of 1
@@ -31,11 +31,19 @@ def sample_windows(network: Any, windows: Windows, uniform: Tensor) -> Tensor:
     size = max(ROWS // uniform.shape[1], 1)
     with torch.no_grad():
         for index in chunks(len(windows.z), size):
-            out[index] = _sample(network, windows.take(index), uniform[index])
+            part = windows.take(index)
+            out[index] = _in_own_units(draw(part, uniform[index]).double(), part)
     return out
 
 
-def _sample(network: Any, windows: Windows, uniform: Tensor) -> Tensor:
+def _in_own_units(drawn: Tensor, windows: Windows) -> Tensor:
+    unit, shift = windows.unit[:, None, None], windows.shift[:, None, None]
+    last = windows.z[:, windows.layout.reach - 1, None, None] + shift  # of a constant window, whose unit counted as 1
+    return torch.where(windows.constant[:, None, None], last, drawn * unit + shift)
+
+
+def draw_paths(network: Any, windows: Windows, uniform: Tensor) -> Tensor:
+    """Normalised paths of the windows' futures, value by value; as `sample_windows` otherwise."""
     grid, layout = network.density.grid, windows.layout
     count, paths, horizon = uniform.shape
     past = windows.z[:, : layout.reach]
@@ -46,10 +54,7 @@ def _sample(network: Any, windows: Windows, uniform: Tensor) -> Tensor:
         at = layout.reach + t
         extra = extra_inputs(windows, z, bins, grid, at, 1)
         z[:, at], bins[:, at] = step(z[:, at - 1], bins[:, at - 1], None if extra is None else extra[:, 0], by_step[t])
-    drawn = z[:, layout.reach :].reshape(count, paths, horizon).double()
-    drawn = drawn * windows.unit[:, None, None] + windows.shift[:, None, None]
-    last = past[:, -1].double() + windows.shift  # of a constant window, whose unit counted as 1
-    return torch.where(windows.constant[:, None, None], last[:, None, None], drawn)
+    return z[:, layout.reach :].reshape(count, paths, horizon)
 
 
 def _buffers(past: Tensor, bins: Tensor, paths: int, horizon: int) -> tuple[Tensor, Tensor]:

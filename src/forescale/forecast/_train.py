@@ -43,6 +43,7 @@ class Fitted:
     loss: float  # on the validation windows, at the best step
     losses: tuple[tuple[int, float, float], ...] = field(default=())  # step, training and validation loss of each check
     left_out: tuple[str, ...] = ()  # series that are too short or all constant
+    cpu_seconds: float | None = None  # of this process, all its threads; None: not measured
 
 
 def fit_network(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,10 @@ import pytest
 import torch
 
 from forescale import ForescaleError
-from forescale.forecast import Training
+from forescale.forecast import C2FAR, Training
 from forescale.forecast._networks import Inputs
 from forescale.forecast._torch import set_seed
+from forescale.forecast._windows import Layout
 from forescale.forecast.sutra import SutraNet
 from forescale.forecast.sutra._network import Order, SutraNetwork, sequence
 
@@ -24,7 +26,7 @@ KINDS = [("regular", True), ("regular", False), ("backfill", True), ("backfill",
 def network(subseries: int, context: int, **options: Any) -> SutraNetwork:
     model = SutraNet(subseries=subseries, **options)
     set_seed(0)
-    return model._build(context)  # pyright: ignore[reportPrivateUsage]
+    return model.network(Layout(horizon=model.options.horizon, context=context + subseries, span=context))
 
 
 def count(module: torch.nn.Module) -> int:
@@ -186,6 +188,21 @@ def test_a_saved_one_says_the_same(model: SutraNet, frame: pl.DataFrame, tmp_pat
     (tmp_path / "other.pt").write_bytes(b"no model")
     with pytest.raises(ForescaleError, match="not a saved SutraNet"):
         SutraNet.load(tmp_path / "other.pt")
+
+
+def test_files_of_the_first_format_still_load(model: SutraNet, frame: pl.DataFrame, tmp_path: Path) -> None:
+    """It kept the context in place of the windows' layout, and its settings under another name."""
+    model.save(tmp_path / "new.pt")
+    content = torch.load(tmp_path / "new.pt", weights_only=True)
+    about = json.loads(content["about"])
+    kept = {name: about[name] for name in ("options", "training", "step", "fitted")}
+    kept |= {"sutra": about["settings"], "context": about["layout"]["span"]}
+    old = {"format": "forescale.forecast.sutra 1", "about": json.dumps(kept), "weights": content["weights"]}
+    torch.save(old, tmp_path / "old.pt")
+    assert SutraNet.load(tmp_path / "old.pt").sample(frame, paths=3).equals(model.sample(frame, paths=3))
+    for name in ("new.pt", "old.pt"):
+        with pytest.raises(ForescaleError, match=r"is a saved SutraNet, not a C2FAR: use SutraNet\.load"):
+            C2FAR.load(tmp_path / name)
 
 
 def test_what_cannot_be_is_told(model: SutraNet, frame: pl.DataFrame) -> None:
