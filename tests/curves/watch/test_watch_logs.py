@@ -13,6 +13,7 @@ import pytest
 from watch_worlds import losses, records, write_lines
 
 from forescale.curves.watch import Log, follow_log, read_log, watch
+from forescale.curves.watch._text import printed
 from forescale.errors import ForescaleError
 
 ROWS = records(60)
@@ -127,9 +128,89 @@ def test_our_own_config_says_steps_and_schedule(tmp_path: Path) -> None:
     assert "linear" in found.final_loss.said
 
 
+PRINTED = {
+    "nanogpt": "iter 10: loss 4.3123, time 30.22ms, mfu 12.34%",
+    "nanogpt's evaluation": "step 10: train loss 4.3123, val loss 4.5000",
+    "build-nanogpt": "10 train 4.3123",
+    "modded-nanogpt": "step:10/6000 train_loss:4.3123 train_time:234ms step_avg:nanms",
+    "llm.c's file": "s:10 trl:4.3123 lr:0.000001 norm:15.37",
+    "llm.c": "step   10/19560 | loss 4.3123 (+nanz)| norm 15.3 (+nanz)| lr 8.6e-07 | 300 ms | 40% bf16 MFU",
+    "litgpt": "Epoch 1 | iter 40 step 10 | loss train: 4.3123, val: n/a | iter time: 300.22 ms (step)",
+    "megatron": " iteration       10/  500000 | consumed samples: 2560 | learning rate: 1.500E-05 | global batch size:   256 | "
+    "lm loss: 4.3123E+00 | loss scale: 1.0 | grad norm: 2.345 |",
+    "torchtitan": "\x1b[31m2025-10-30 14:32:58,897 - INFO - step: 10  loss:  4.3123  grad_norm:  3.6855  memory:  2.47GiB(3.12%)",
+    "by hand": "Step 10, Loss: 4.3123, LR: 0.0003",
+}
+
+
+@pytest.mark.parametrize("line", PRINTED.values(), ids=PRINTED)
+def test_lines_that_trainers_print(line: str) -> None:
+    record = printed(line)
+    assert record is not None
+    assert (float(record["step"]), float(record["loss"])) == (10, 4.3123)
+
+
+@pytest.mark.parametrize(
+    "line", ["loss = loss_of(logits)", "for step in range(10): # loss 3", "Epoch 3: loss 0.3", "250 hella 0.2463", ""]
+)
+def test_lines_that_are_no_records(line: str) -> None:
+    assert printed(line) is None
+
+
+def test_a_printed_log_with_chatter_around_it(tmp_path: Path) -> None:
+    lines = [f"step:{row['step']}/2000 train_loss:{row['loss']!r} lr:{row['learning_rate']!r} norm:0.5" for row in ROWS]
+    text = "\n".join(["import torch", "step:0/2000 val_loss:11.2", *lines, "step:61/2000 train_lo"])
+    (tmp_path / "train.log").write_text(text)
+    (tmp_path / "requirements.txt").write_text("torch\n")
+    log = read_log(tmp_path)  # the one log in the folder
+    check(log)
+    assert log.total == 2000
+    assert log.val_loss.tolist() == [11.2]
+    assert not log.notes
+
+
+def test_what_a_hugging_face_trainer_prints(tmp_path: Path) -> None:
+    lines = [
+        f"{{'loss': {row['loss']!r}, 'grad_norm': 0.5, 'learning_rate': {row['learning_rate']!r}}}" for row in ROWS
+    ]
+    (tmp_path / "out.txt").write_text("\n".join([*lines, "{'train_runtime': 5.0, 'train_loss': 3.3}", ""]))
+    log = read_log(tmp_path / "out.txt")
+    check(log)
+    assert log.notes == ("no column says the step: records were counted",)
+
+
+def test_a_step_logged_twice_counts_once(tmp_path: Path) -> None:
+    log = read_log(
+        write_lines(tmp_path / "metrics.jsonl", [*ROWS[:20], {**ROWS[19], "loss": 9.0}, ROWS[19], *ROWS[20:]])
+    )
+    check(log)
+    assert log.notes == ("2 records have the step of a later one, which counts",)
+
+
+def test_missing_steps_are_no_fault(tmp_path: Path) -> None:
+    log = read_log(write_lines(tmp_path / "metrics.jsonl", [*ROWS[:20], *ROWS[35:]]))
+    assert log.step.tolist() == [*range(1, 21), *range(36, 61)]
+    assert not log.notes
+
+
+def test_tokens_in_place_of_steps(tmp_path: Path) -> None:
+    rows = [{"tokens": 1000 * row["step"], "loss": row["loss"]} for row in ROWS]
+    log = read_log(write_lines(tmp_path / "metrics.jsonl", rows), steps=100_000)
+    assert (log.unit, log.share, log.step[-1]) == ("tokens", 0.6, 60_000)
+    assert "counted in tokens" in log.notes[0]
+
+
+def test_several_logs_in_a_folder_are_named(tmp_path: Path) -> None:
+    write_lines(tmp_path / "a.jsonl", ROWS)
+    write_lines(tmp_path / "b.jsonl", ROWS)
+    with pytest.raises(ForescaleError, match=r"holds 2 \(a.jsonl, b.jsonl, …\): name one"):
+        read_log(tmp_path)
+
+
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
+        ("run.log", "import torch\nstarting\n", "needs lines with a step and a loss"),
         ("metrics.jsonl", "", "needs records; .* is empty so far: wait for the first"),
         ("log.csv", "", "is empty so far"),
         ("log.csv", "step,accuracy\n1,0.5\n", "needs a column of losses .*; log.csv has step, accuracy: name it so"),
@@ -191,7 +272,7 @@ def test_lines_that_are_none_are_counted(tmp_path: Path) -> None:
     file.write_text("Traceback (most recent call last):\n" + file.read_text())
     log = read_log(file)
     check(log)
-    assert log.notes == ("1 lines that are no records were left out",)
+    assert log.notes == ("1 line that is no record was left out",)
 
 
 def test_held_out_losses_are_a_series_of_their_own(tmp_path: Path) -> None:

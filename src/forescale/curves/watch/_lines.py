@@ -1,4 +1,4 @@
-"""The records of a file that may still grow: one JSON text or one row of CSV a line, each line read once."""
+"""The records of a file that may still grow: one JSON text, row of CSV or printed line each, every line read once."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
+from forescale.curves.watch._text import printed
 from forescale.errors import ForescaleError
 
+TEXT = ("log", "txt", "out", "err")
 Record = Mapping[str, Any]
 
 
@@ -33,6 +35,7 @@ class Lines:
             if self.path.suffix == ".gz":
                 self._forget()
                 new = gzip.decompress(self.path.read_bytes())
+                self._offset = len(new)
             else:
                 new = self._appended()
         except (OSError, EOFError) as error:
@@ -43,13 +46,20 @@ class Lines:
 
     def all_records(self) -> list[Record]:
         """The records, a last line without its end among them if it is a whole record all the same."""
-        last = self._parsed(self.waiting) if self.waiting.strip() and self._reads() else None
+        whole = self.waiting.strip() and self._reads() and not self.is_text  # half a printed line may look whole
+        last = self._parsed(self.waiting) if whole else None
         return [*self.records, last] if last is not None else list(self.records)
+
+    @property
+    def size(self) -> int:
+        """Bytes that were read."""
+        return self._offset
 
     @property
     def cut(self) -> bool:
         """Whether the last line is half a record, so far."""
-        return bool(self.waiting.strip()) and (not self._reads() or self._parsed(self.waiting) is None)
+        waits = bool(self.waiting.strip()) and not self.is_text
+        return waits and (not self._reads() or self._parsed(self.waiting) is None)
 
     def _appended(self) -> bytes:
         with self.path.open("rb") as file:
@@ -71,7 +81,15 @@ class Lines:
         return not self._is_csv() or self.heading is not None
 
     def _is_csv(self) -> bool:
-        return self.path.name.removesuffix(".gz").rsplit(".", 1)[-1].lower() in ("csv", "tsv")
+        return self._suffix() in ("csv", "tsv")
+
+    @property
+    def is_text(self) -> bool:
+        """Whether the lines are printed for people, records among much else."""
+        return self._suffix() in TEXT
+
+    def _suffix(self) -> str:
+        return self.path.name.removesuffix(".gz").rsplit(".", 1)[-1].lower()
 
     def _take(self, line: bytes) -> None:
         if not line.strip():
@@ -80,15 +98,17 @@ class Lines:
             self.heading = [cell.strip() for cell in self._cells(line)]
             return
         record = self._parsed(line)
-        if record is None:
-            self.bad += 1
-        else:
+        if record is not None:
             self.records.append(record)
+        elif not self.is_text:
+            self.bad += 1
 
     def _parsed(self, line: bytes) -> Record | None:
         if self._is_csv():
             cells, heading = self._cells(line), self.heading or ()
             return dict(zip(heading, cells, strict=True)) if len(cells) == len(heading) else None
+        if self.is_text:
+            return printed(line.decode("utf-8", "replace"))
         try:
             value: Any = json.loads(line)
         except (ValueError, RecursionError):

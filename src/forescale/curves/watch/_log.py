@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     Array = NDArray[np.float64]
 
 FEWEST = 20  # finite losses from which a forecast is made
-STEPS = ("step", "global_step", "iteration", "iter", "iters", "train_step", "update", "_step", "steps")
+STEPS = ("step", "global_step", "iteration", "iter", "iters", "train_step", "update", "num_updates", "_step", "steps")
+TOKEN_TOTALS = ("max_tokens", "train_tokens", "total_tokens", "num_train_tokens", "token_budget", "tokens")
+RECENT = 50  # records in which a total is looked for
 TOTALS = (
     "max_steps",
     "total_steps",
@@ -52,6 +54,7 @@ class Log:
     settings: Mapping[str, Any] = field(default_factory=dict[str, Any])
     notes: tuple[str, ...] = ()  # what was done to it
     columns: Mapping[str, str] = field(default_factory=dict[str, str])  # our name -> the log's
+    unit: str = "step"  # what `step` and `total` count: steps, or tokens where nothing says the step
 
     @property
     def share(self) -> float | None:
@@ -79,17 +82,20 @@ def _log(logged: Logged, steps: float | None) -> Log:
 
     columns = _columns(logged)
     rows = list(logged.records)
-    notes = [f"{logged.bad} lines that are no records were left out"] if logged.bad else []
+    notes = [_counted(logged.bad, "line that is no record was", "lines that are no records were") + " left out"]
+    notes = notes if logged.bad else []
     if logged.cut:
         notes.append("the last line is half a record: it waits for its end")
     train, held_out = _split(rows)
     at, loss, others, replaced = _series(train, columns, columns.get("loss") or columns["val_loss"])
-    if replaced:
-        notes.append(f"{replaced} records were replaced by those of a restart from an earlier step")
+    notes += replaced
     if "loss" not in columns:
         notes.append(f"there are no training losses: {columns['val_loss']} is watched")
+    unit = "tokens" if "step" in columns and _last(columns["step"]) not in STEPS else "step"
     if "step" not in columns:
         notes.append("no column says the step: records were counted")
+    elif unit == "tokens":
+        notes.append(f"no column says the step: {columns['step']} is taken, and the whole run is counted in tokens")
     held = columns.get("val_loss") or (columns["loss"] if len(held_out) < len(rows) else None)
     val = _series(held_out, columns, held) if held else (np.empty(0),) * 2
     if not len(at):
@@ -104,11 +110,16 @@ def _log(logged: Logged, steps: float | None) -> Log:
         rate=others.get("rate"),
         val_step=val[0],
         val_loss=val[1],
-        total=_total(logged, steps, float(at[-1])),
+        total=_total(logged, steps, float(at[-1]), unit),
         settings=logged.settings,
         notes=tuple(notes),
         columns=columns,
+        unit=unit,
     )
+
+
+def _counted(count: int, one: str, many: str) -> str:
+    return f"{count:,} {one if count == 1 else many}"
 
 
 def _columns(logged: Logged) -> dict[str, str]:
@@ -120,6 +131,11 @@ def _columns(logged: Logged) -> dict[str, str]:
     for record in logged.records:
         for key in record:
             counts[key] = counts.get(key, 0) + 1
+    if not counts and logged.silent:
+        raise ForescaleError(
+            f"a printed log needs lines with a step and a loss, as `step 10 | loss 3.2`; {logged.name} has none so far: "
+            "wait for the first, or give a CSV file."
+        )
     if not counts:
         raise ForescaleError(f"a log needs records; {logged.name} is empty so far: wait for the first.")
     losses = [key for key in counts if is_called(key, "loss")]
@@ -136,6 +152,7 @@ def _columns(logged: Logged) -> dict[str, str]:
             f"{', '.join(list(counts)[:12])}: name it so."
         )
     named = sorted((k for k in counts if _last(k) in STEPS), key=lambda k: (STEPS.index(_last(k)), -counts[k]))
+    named = named or [k for k in counts if is_called(k, "tokens")]
     return found | ({"step": named[0]} if named else {})
 
 
@@ -155,7 +172,7 @@ def _split(rows: Sequence[Mapping[str, Any]]) -> tuple[list[Any], list[Any]]:
 
 
 def _series(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str], key: str) -> Any:
-    """Steps, values, the other columns there, and how many records a restart replaced."""
+    """Steps, values, the other columns there, and what is said of records that later ones replaced."""
     import numpy as np
 
     alone = "val_loss" not in columns or key != columns.get("loss")
@@ -170,7 +187,16 @@ def _series(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str], key: 
     last = _last_records(table[:, 0])
     picked = table[last]
     others = {name: picked[:, 2 + i] for i, name in enumerate(("norm", "rate")) if np.isfinite(picked[:, 2 + i]).any()}
-    return picked[:, 0], picked[:, 1], others, len(table) - len(last)
+    return picked[:, 0], picked[:, 1], others, _replaced(table[:, 0], len(table) - len(last))
+
+
+def _replaced(step: Array, count: int) -> list[str]:
+    """What is said of records that later ones stand for."""
+    if not count:
+        return []
+    if bool((step[1:] < step[:-1]).any()):
+        return [_counted(count, "record was", "records were") + " replaced by those of a restart from an earlier step"]
+    return [_counted(count, "record has", "records have") + " the step of a later one, which counts"]
 
 
 def _value(raw: Any, *, missing_is_nan: bool) -> float | None:
@@ -192,7 +218,7 @@ def _last_records(step: Array) -> NDArray[np.intp]:
     return np.flatnonzero(np.append(step[:-1] < later[1:], True))
 
 
-def _total(logged: Logged, steps: float | None, last: float) -> float | None:
+def _total(logged: Logged, steps: float | None, last: float, unit: str) -> float | None:
     """The steps of the whole run: as given, by a column of the log, or by the settings beside it."""
     from forescale.runs._readers._source import number
 
@@ -202,17 +228,12 @@ def _total(logged: Logged, steps: float | None, last: float) -> float | None:
                 f"steps is the length of the whole run, {last:g} or more; got {steps:g}: give all of them."
             )
         return steps
-    row = logged.records[-1]
-    named = [(_last(key), value) for key, value in row.items()]
+    rows = logged.records[-RECENT:] if unit == "step" else logged.records[:0]
+    named = [(_last(key), value) for row in reversed(rows) for key, value in row.items() if _last(key) != "steps"]
     named += [(key.rsplit(".", 1)[-1], value) for key, value in logged.settings.items()]
-    for name in TOTALS:
+    for name in TOKEN_TOTALS if unit == "tokens" else TOTALS:
         for key, value in named:
-            told = number(value)
-            if (
-                key == name
-                and told is not None
-                and told >= max(last, 2)
-                and not (key == "steps" and value is row.get("steps"))
-            ):
+            told = number(value) if key == name else None
+            if told is not None and told >= max(last, 2):
                 return told
     return None

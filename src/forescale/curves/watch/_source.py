@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,14 @@ from typing import Any
 from forescale.curves.watch._lines import Lines, Record
 from forescale.errors import ForescaleError
 
-LINES = (".jsonl", ".ndjson", ".csv", ".tsv", ".csv.gz", ".jsonl.gz", ".log")
+TABLES = (".jsonl", ".ndjson", ".csv", ".tsv", ".csv.gz", ".tsv.gz", ".jsonl.gz")
+PRINTED = (".log", ".txt", ".out", ".err", ".log.gz", ".txt.gz")
 OURS = "metrics.jsonl"
+HEAD = 1000  # records that tell whether a file is a log
 ARGUMENTS = ("config.json", "training_args.json", "args.json", "hparams.yaml", "config.yaml")
 SOUGHT = (
     "the metrics.jsonl of `forescale train`, other JSON lines, a CSV file, a Hugging Face trainer_state.json, a W&B export or "
-    "run folder, TensorBoard event files"
+    "run folder, TensorBoard event files, a printed .log, .txt or .out"
 )
 
 
@@ -28,7 +31,7 @@ class Logged:
     settings: Mapping[str, Any] = field(default_factory=dict[str, Any])
     cut: bool = False  # the last line is half a record
     bad: int = 0  # lines that could not be read
-    last_counts: bool = False  # the reader has merged what was logged twice
+    silent: bool = False  # there are lines, and none is a record
 
 
 Reader = Callable[[], Logged]
@@ -46,7 +49,7 @@ def open_source(path: Path) -> Reader:
         return lambda: _wandb_folder(path.parent)
     if path.suffix == ".json":
         return lambda: _json(path)
-    if path.name.endswith(LINES):
+    if path.name.lower().endswith((*TABLES, *PRINTED)):
         return _lines(path)
     raise ForescaleError(f"a log is told by its name; got {path}: looked for {SOUGHT}.")
 
@@ -65,7 +68,20 @@ def _folder(folder: Path) -> Reader:
         return lambda: _wandb_folder(_one(found, folder))
     if events.find_files(files):
         return lambda: _tensorboard(events.find_files(files_below(folder)), folder)
+    for suffixes in (TABLES, PRINTED):
+        if logs := [file for file in files if file.name.lower().endswith(suffixes) and _holds_losses(file)]:
+            return _lines(_one(logs, folder))
     raise ForescaleError(f"the folder {folder} holds no log that is known: looked for {SOUGHT}.")
+
+
+def _holds_losses(file: Path) -> bool:
+    """Whether a record among the first of a file has a loss."""
+    from forescale.runs._columns import is_called
+
+    lines = Lines(path=file)
+    with suppress(ForescaleError):
+        lines.poll()
+    return any(is_called(key, "loss") for record in lines.records[:HEAD] for key in record)
 
 
 def _one(found: Sequence[Path], folder: Path) -> Path:
@@ -88,6 +104,7 @@ def _lines(path: Path) -> Reader:
             settings=_beside(path.parent),
             cut=lines.cut,
             bad=lines.bad,
+            silent=lines.is_text and not lines.records and lines.size > 0,
         )
 
     return read
@@ -148,7 +165,7 @@ def _tensorboard(files: Sequence[Path], root: Path) -> Logged:
     for tag, (steps, values) in run.curves.items():
         for step, value in zip(steps, values, strict=True):
             rows.setdefault(step, {"step": step})[tag] = value if value == value else "nan"
-    return Logged(name=run.name, records=[rows[step] for step in sorted(rows)], settings=run.settings, last_counts=True)
+    return Logged(name=run.name, records=[rows[step] for step in sorted(rows)], settings=run.settings)
 
 
 def _beside(folder: Path) -> dict[str, Any]:
