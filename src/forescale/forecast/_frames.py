@@ -10,7 +10,7 @@ import narwhals
 import numpy as np
 
 from forescale.errors import ForescaleError
-from forescale.forecast._series import DAY, Panel, Step
+from forescale.forecast._series import Panel, Step, months_of
 
 nw: Any = narwhals  # its types stop at `Any` in many places
 MOST_HOLES = 0.5  # of a series' grid of time
@@ -50,7 +50,10 @@ def read_panel(data: Any, *, step: Step | None = None) -> tuple[Panel, Origin]:
     `ForescaleError` for columns that are missing or not numbers, infinite values, times that repeat or differ in step.
     """
     if hasattr(data, "__iter__") and not hasattr(data, "columns") and not isinstance(data, (str, bytes, Mapping)):
-        return _from_entries(cast("Iterable[Any]", data))
+        from forescale.forecast._entries import from_entries
+
+        panel = from_entries(cast("Iterable[Any]", data))
+        return panel, Origin(kind="number" if panel.step.unit == "number" else "datetime")
     frame = _frame(data)
     if frame.shape[0] == 0:
         raise ForescaleError("the frame has no rows: give at least one series.")
@@ -157,7 +160,7 @@ def _step(name: Any, times: Any, kind: str) -> Step | None:
         twice = int(times[1:][apart == 0][0])
         when = twice if kind == "number" else np.datetime64(twice, "us").astype("datetime64[s]")
         raise ForescaleError(f"a series has one value a time; got {when} twice in series {name!r}: leave one out.")
-    if kind != "number" and (months := _months(times)) is not None:
+    if kind != "number" and (months := months_of(times)) is not None:
         count = _most_frequent(np.diff(months))
         return Step(count=count, unit="month")
     return Step(count=_most_frequent(apart), unit="number" if kind == "number" else "microsecond")
@@ -166,19 +169,6 @@ def _step(name: Any, times: Any, kind: str) -> Step | None:
 def _most_frequent(apart: Any) -> int:
     values, counts = np.unique(apart, return_counts=True)
     return int(values[counts.argmax()])
-
-
-def _months(times: Any) -> Any:
-    """Months since 1970 of times that stand on one day of the month, or on its last; None for others."""
-    if (np.diff(times) < 28 * DAY).any():
-        return None
-    days = times.astype("datetime64[us]").astype("datetime64[D]")
-    months = days.astype("datetime64[M]")
-    day = (days - months.astype("datetime64[D]")).astype(int)
-    left = ((months + 1).astype("datetime64[D]") - days).astype(int)
-    if len(set(times % DAY)) > 1 or (len(set(day)) > 1 and len(set(left)) > 1):
-        return None
-    return months.astype(int)
 
 
 def _on_grid(name: Any, times: Any, values: Any, step: Step) -> Any:
@@ -202,34 +192,3 @@ def _on_grid(name: Any, times: Any, values: Any, step: Step) -> Any:
     grid = np.full(size, np.nan)
     grid[place] = values
     return grid
-
-
-def _from_entries(entries: Iterable[Any]) -> tuple[Panel, Origin]:
-    """GluonTS entries: `start` is a period of pandas, `target` the values; `item_id` names a series."""
-    ids: list[Any] = []
-    series: list[tuple[int, Step, Any]] = []
-    for number, entry in enumerate(entries):
-        if not (isinstance(entry, Mapping) and "start" in entry and "target" in entry):
-            raise ForescaleError("a data set holds entries with start and target, as GluonTS's; got another.")
-        found = cast("Mapping[str, Any]", entry)
-        ids.append(found.get("item_id", number))
-        series.append((*_start(found["start"]), np.asarray(found["target"], dtype=np.float64)))
-    if not series:
-        raise ForescaleError("the data set is empty: give at least one series.")
-    steps = {step for _, step, _ in series}
-    if len(steps) > 1:
-        raise ForescaleError(f"all series must have the same step; got {' and '.join(sorted(map(str, steps)))}.")
-    values = tuple(target for _, _, target in series)
-    if any(np.isinf(each).any() for each in values):
-        raise ForescaleError("a target must be finite; got an infinite value: write a gap as NaN.")
-    panel = Panel(ids=tuple(ids), first=tuple(first for first, _, _ in series), values=values, step=steps.pop())
-    return panel, Origin()
-
-
-def _start(period: Any) -> tuple[int, Step]:
-    """Microseconds of a pandas period's start, and the step to the next."""
-    moments = np.array([np.datetime64((period + k).to_timestamp().to_pydatetime(), "us") for k in range(3)])
-    times = moments.astype(np.int64)
-    months = _months(times)
-    step = Step(count=int(times[1] - times[0]), unit="microsecond")
-    return int(times[0]), step if months is None else Step(count=int(months[1] - months[0]), unit="month")

@@ -105,6 +105,19 @@ def _phase(name: str, times: NDArray[np.int64]) -> Any:
     return (times / (365.2425 * DAY)) % 1
 
 
+def months_of(times: Any) -> Any:
+    """Months since 1970 of times that stand on one day of the month, or on its last; None for others."""
+    if (np.diff(times) < 28 * DAY).any():
+        return None
+    days = times.astype("datetime64[us]").astype("datetime64[D]")
+    months = days.astype("datetime64[M]")
+    day = (days - months.astype("datetime64[D]")).astype(int)
+    left = ((months + 1).astype("datetime64[D]") - days).astype(int)
+    if len(set(times % DAY)) > 1 or (len(set(day)) > 1 and len(set(left)) > 1):
+        return None
+    return months.astype(int)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Panel:
     """Series that share a step: values without holes in time, NaN where none was observed."""

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from forescale.errors import ForescaleError
+from forescale.forecast._options import whole
 from forescale.forecast._torch import chunks, whole_numbers
 from forescale.forecast._windows import Cutter, Windows
 
@@ -32,6 +33,13 @@ class Training:
     validation: int = 1  # windows at each series' end that are held out
     context_weight: float = 0.0  # of the context's points in the loss
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch", "checks", "patience"):
+            whole(getattr(self, name), name)
+        for name in ("learning_rate", "clip"):
+            if not getattr(self, name) > 0:
+                raise ForescaleError(f"{name} must be above 0; got {getattr(self, name)}.")
 
 
 @dataclass(frozen=True, kw_only=True)
