@@ -16,7 +16,8 @@ from forescale.curves.watch._end import PARTS
 
 Array = NDArray[np.float64]
 TINY = Path(__file__).resolve().parents[1] / ".cache" / "tune_demo"
-HAGELE = 12  # every so many of its runs
+# Every so many of a source's runs, where there are hundreds.
+HAGELE, XLSTM, OPTIMIZERS = 4, 4, 6
 LEAST = 1500  # records of a tiny run
 
 
@@ -36,7 +37,8 @@ class Run:
 
 def load(data: Path) -> list[Run]:
     """All of them."""
-    return [*_multi_power(data), *_gpt(data), *_hagele(data), *_telemetry(data), *_tiny()]
+    large = [*_multi_power(data), *_gpt(data), *_hagele(data), *_telemetry(data)]
+    return [*large, *_xlstm(data), *_olmo(data), *_gemstones(data), *_optimizers(data), *_tiny()]
 
 
 def rates(steps: Any, values: Any, total: float) -> Array:
@@ -105,6 +107,62 @@ def _telemetry(data: Path) -> Iterator[Run]:
             step, loss = (kept[column].cast(pl.Float64).to_numpy() for column in ("step", "loss"))
             total = float(kept["total_steps"][0])
             yield Run(source="modded-nanogpt", name=file.name, step=step, loss=loss, total=total, rate=None)
+
+
+def _xlstm(data: Path) -> Iterator[Run]:
+    """Isoflop runs of Llama and xLSTM models: a cosine to a tenth, then a line to zero."""
+    folder = data / "xlstm-isoflop"
+    curves = pl.read_csv(folder / "curves.csv.gz", infer_schema_length=None).filter(pl.col("train_loss").is_not_null())
+    parts = {key: part.sort("step") for (key,), part in curves.group_by("run_id")}
+    rows = pl.read_csv(folder / "runs.csv", infer_schema_length=None)
+    done = rows.filter(pl.col("final_val_dclm_loss").is_not_null() & (pl.col("steps") > 0))
+    whole = [row for row in done.iter_rows(named=True) if _is_whole(row, parts.get(row["run_id"]))]
+    for row in whole[::XLSTM]:
+        columns = ("step", "train_loss", "lr")
+        step, loss, rate = (parts[row["run_id"]][column].cast(pl.Float64).to_numpy() for column in columns)
+        yield _evenly("xlstm", row["run_id"], step, loss, np.maximum(rate, 0.0))
+
+
+def _is_whole(row: dict[str, Any], part: pl.DataFrame | None) -> bool:
+    return part is not None and len(part) >= 40 and abs(part["step"][-1] / row["steps"] - 1) < 0.02
+
+
+def _olmo(data: Path) -> Iterator[Run]:
+    """Held-out losses on C4 under a cosine to a tenth."""
+    columns = ("_step", "eval/c4_en-validation/CrossEntropyLoss", "optim/learning_rate_group0")
+    for file in sorted((data / "olmo-ladder").glob("*xC*.csv.gz")):
+        table = pl.read_csv(file, infer_schema_length=None)
+        yield _evenly("olmo", file.name, *(table[column].cast(pl.Float64).to_numpy() for column in columns))
+
+
+def _gemstones(data: Path) -> Iterator[Run]:
+    """Training losses at a constant rate."""
+    for name in ("hot_477", "lr_ablation_hot_477"):
+        table = pl.read_ndjson(data / "gemstones" / f"wandb_df_for_fitting_{name}.jsonl", infer_schema_length=None)
+        for (run,), part in sorted(table.sort("step").group_by("run_name"), key=lambda each: str(each[0][0])):
+            step, loss = (part.sort("step")[column].cast(pl.Float64).to_numpy() for column in ("step", "final_loss"))
+            yield _evenly("gemstones", f"{name} {run}", step, loss, np.ones(len(step)))
+
+
+def _optimizers(data: Path) -> Iterator[Run]:
+    """Held-out losses of a benchmark of optimizers; their schedules are not recorded."""
+    folder = data / "modded-nanogpt-optimization"
+    parts = {key: part.sort("step") for (key,), part in pl.read_csv(folder / "curves.csv.gz").group_by("run_idx")}
+    rows = pl.read_csv(folder / "runs.csv").filter(
+        (pl.col("last_step") >= 0.98 * pl.col("planned_steps")) & (pl.col("n_evals") >= 25)
+    )
+    for row in list(rows.iter_rows(named=True))[::OPTIMIZERS]:
+        part = parts[row["run_idx"]].filter(pl.col("step") > 0)
+        step, loss = (part[column].cast(pl.Float64).to_numpy() for column in ("step", "val_loss"))
+        total, name = float(row["planned_steps"]), str(row["run_idx"])
+        yield Run(source="optimizers", name=name, step=step, loss=loss, total=total, rate=None, every=int(step[0]))
+
+
+def _evenly(source: str, name: str, step: Array, loss: Array, rate: Array) -> Run:
+    """A run that ends with its last record; rates start at the first one's."""
+    total = float(step[-1])
+    planned = rates([0, *step], [rate[0] if rate[0] == rate[-1] else 0.0, *rate], total)
+    return Run(source=source, name=name, step=step, loss=loss, total=total, rate=planned, every=int(step[0]))
 
 
 def _tiny() -> Iterator[Run]:

@@ -1,4 +1,4 @@
-"""Coverage and width of the watch's forecasts, from 10 to 90 % of real runs, each source judged by widths learnt from the others.
+"""Coverage and width of the watch's forecasts, from 3 to 90 % of real runs, each source judged by widths learnt from the others.
 
 Two rivals: the loss stays where it is now (the mean of the last 2 % seen), and a power law without the schedule, L0 + A t^-0.5,
 through the last two thirds of what was seen.
@@ -6,6 +6,7 @@ through the last two thirds of what was seen.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,14 +14,15 @@ from typing import Any
 import numpy as np
 
 from forescale.curves.watch._end import LAST, PARTS, Mixture, forecast
+from forescale.curves.watch._log import FEWEST
 from forescale.curves.watch._rates import USUAL, WARMUP
 from forescale.schedules import by_name
 from watch_data import Array, Run
 
-SHARES = (0.1, 0.25, 0.5, 0.75, 0.9)
-LEAST = 20  # records that must have been seen
+SHARES = (0.03, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9)
 DIVERGED = 7.0  # nats: runs that ended above are left out
-FACTORS = np.geomspace(0.15, 6, 75)
+FACTORS = np.geomspace(0.3, 8, 60)
+HALF, NINETY = 0.5, 1.0  # the least factors
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +62,7 @@ def _cases(run: Run) -> list[Case]:
     made: list[Case] = []
     for share in SHARES:
         seen = run.step <= share * run.total
-        if seen.sum() >= LEAST:
+        if seen.sum() >= FEWEST:
             options = {True: {"known": (1.0, run.rate)}, False: HIDDEN} if run.rate is not None else {False: HIDDEN}
             made += [_case(run, seen, share, known, end, rates) for known, rates in options.items()]
     return made
@@ -98,14 +100,16 @@ def _needed(below: Array, tail: float) -> float:
 
 
 def _learnt(cases: Sequence[Case]) -> tuple[float, float]:
-    """Factors that give these cases the coverage, a source's with the weight of the root of their number."""
-    counts = {case.source: 0 for case in cases}
-    for case in cases:
-        counts[case.source] += 1
-    weights = np.array([counts[case.source] ** -0.5 for case in cases])
-    return tuple(  # type: ignore[return-value]
-        _quantile(np.array([getattr(case, name) for case in cases]), weights, share)
-        for name, share in (("half", 0.5), ("ninety", 0.9))
+    """Factors that give these cases the coverage: a source's with the weight of the root of their number.
+
+    For 90 % also with all sources of one weight, and the larger of the two counts.
+    """
+    counts = Counter(case.source for case in cases)
+    half, ninety = (np.array([getattr(case, name) for case in cases]) for name in ("half", "ninety"))
+    root, one = (np.array([counts[case.source] ** -power for case in cases]) for power in (0.5, 1.0))
+    return (
+        max(_quantile(half, root, 0.5), HALF),
+        max(_quantile(ninety, root, 0.9), _quantile(ninety, one, 0.9), NINETY),
     )
 
 
@@ -119,27 +123,37 @@ def _at(cases: Sequence[Case]) -> dict[str, Any]:
     """One share: what all sources together teach, and each source by the others."""
     half, ninety = _learnt(cases)
     made: dict[str, Any] = {"factors": [round(half, 2), round(ninety, 2)]}
-    covered = np.zeros(2)
+    rows: list[tuple[bool, bool, float, float]] = []
     for source in dict.fromkeys(case.source for case in cases):
         own = [case for case in cases if case.source == source]
         learnt = _learnt([case for case in cases if case.source != source])
-        inside = [(case.half <= learnt[0], case.ninety <= learnt[1]) for case in own]
-        covered += np.sum(inside, axis=0)
-        made[source] = _source(own, learnt, np.mean(inside, axis=0))
-    made["all"] = {
-        "cases": len(cases),
-        "within_50": round(covered[0] / len(cases), 3),
-        "within_90": round(covered[1] / len(cases), 3),
+        mine = [_row(case, *learnt) for case in own]
+        made[source] = {"cases": len(own), **_means(mine), **_errors(own)}
+        rows += mine
+    by_source = [made[source] for source in dict.fromkeys(case.source for case in cases)]
+    made["all"] = {"cases": len(cases), **_means(rows), **_errors(cases)} | {
+        f"{name}_by_source": round(float(np.mean([each[name] for each in by_source])), 3)
+        for name in ("within_50", "within_90")
     }
-    made["all"] |= _errors(cases)
     return made
 
 
-def _source(cases: Sequence[Case], learnt: tuple[float, float], inside: Array) -> dict[str, Any]:
-    low, high = (np.array([c.mixture.quantile(p, learnt[1]) for c in cases]) for p in (0.05, 0.95))
-    ends = np.array([case.end for case in cases])
-    told = {"cases": len(cases), "within_50": round(float(inside[0]), 3), "within_90": round(float(inside[1]), 3)}
-    return told | {"width_90": round(float(np.median((high - low) / ends)), 4), **_errors(cases)}
+def _row(case: Case, half: float, ninety: float) -> tuple[bool, bool, float, float]:
+    """Whether the end lies inside the 50 and the 90 % interval, and how wide they are, as shares of the end."""
+    edges = [case.mixture.quantile(p, f) for p, f in ((0.25, half), (0.75, half), (0.05, ninety), (0.95, ninety))]
+    inside = (edges[0] <= case.end <= edges[1], edges[2] <= case.end <= edges[3])
+    return *inside, (edges[1] - edges[0]) / case.end, (edges[3] - edges[2]) / case.end
+
+
+def _means(rows: Sequence[tuple[bool, bool, float, float]]) -> dict[str, float]:
+    table = np.array(rows, float)
+    inside, widths = table[:, :2].mean(0), np.median(table[:, 2:], axis=0)
+    return {
+        "within_50": round(float(inside[0]), 3),
+        "within_90": round(float(inside[1]), 3),
+        "width_50": round(float(widths[0]), 4),
+        "width_90": round(float(widths[1]), 4),
+    }
 
 
 def _errors(cases: Sequence[Case]) -> dict[str, float]:

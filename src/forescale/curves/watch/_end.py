@@ -2,8 +2,9 @@
 
 L(t) = L0 + A S(t)^-alpha + B h(t): S is the area under the learning rate and h the rate^gamma with a memory of m steps (for
 gamma = 1 the momentum law of Tissue et al., arXiv:2408.11029; for m = 0 its linear limit). The shapes alpha, gamma and m
-are a grid; L0, A and B have a Gaussian prior, and what no such law holds is a slow drift, a Gaussian process in ln t. So
-each shape's forecast is a Gaussian, and together they are a mixture, weighed by their likelihoods. Where the schedule is
+are a grid; L0, A and B have a Gaussian prior, and what no such law holds is a slow drift, a Gaussian process in ln t: the wider
+the faster the loss still falls, as early in a run, where no law of this form holds yet, and the more the records differ.
+So each shape's forecast is a Gaussian, and together they are a mixture, weighed by their likelihoods. Where the schedule is
 not known, each usual one has a share of the mixture.
 """
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 BINS = 32  # of what was seen, evenly in sqrt(step): more where the loss bends
 FIRST = 0.33  # of what was seen, and the warmup, are left out
+LEAST = 3  # records that a forecast rests on
 LAST = 0.02  # of a run: the end is the mean loss over it
 CLIP = 5.0  # noise scales beyond which a loss counts as if it were there: a spike does not move a mean
 PARTS = 400  # of a run, in which the rates are summed
@@ -108,12 +110,16 @@ def forecast(
     prior = prior or read_prior()
     warm = min(_warm(rate) for _, rate in rates.values()) * total
     first = max(FIRST * float(step[-1]), warm if warm < 0.5 * step[-1] else 0.0, 1.0)
-    seen = binned(step, loss, first)
+    seen = binned(step, loss, min(first, float(step[-LEAST]) - 1e-9))
     level = float(np.mean(seen.loss[-4:]))
+    drift = math.hypot(prior.drift, prior.moving * _fall(seen) ** prior.bend, prior.noisy * seen.noise / level)
     at_end = total * (1 - LAST / 2)
     gap = np.median(np.diff(step[-200:])) if len(step) > 1 else 1.0
     end_noise = seen.noise**2 / max(LAST * total / float(gap), 1.0)
-    parts = [_of_shapes(seen, level, at_end, total, rate, math.log(share), prior) for share, rate in rates.values()]
+    around = _drift(np.append(seen.step, at_end), level, drift, prior)
+    parts = [
+        _of_shapes(seen, level, around, at_end, total, rate, math.log(share), prior) for share, rate in rates.values()
+    ]
     score, mean, variance = (np.concatenate(each) for each in zip(*parts, strict=True))
     weight = np.exp(score - score.max())
     return Mixture(weight=weight / weight.sum(), mean=mean, spread=np.sqrt(variance), noise=math.sqrt(end_noise))
@@ -126,15 +132,24 @@ def _warm(rate: Array) -> float:
     return float(np.argmax(rate >= 0.95 * rate.max())) / len(rate)
 
 
+def _fall(seen: Binned) -> float:
+    """How fast the loss falls, as a share of it per unit of ln(step)."""
+    import numpy as np
+
+    x, y = np.log(seen.step), np.log(np.maximum(seen.loss, 1e-9))
+    x = x - x.mean()
+    return abs(float(x @ y)) / max(float(x @ x), 1e-12)
+
+
 def _of_shapes(
-    seen: Binned, level: float, end: float, total: float, rate: Array, log_share: float, prior: Prior
+    seen: Binned, level: float, around: Array, end: float, total: float, rate: Array, log_share: float, prior: Prior
 ) -> tuple[Array, Array, Array]:
     """Log weight, mean and variance of the end for each shape of the law under one schedule."""
     import numpy as np
 
     times = np.append(seen.step, end)
     columns = _columns(times, total, rate / rate.max(), prior)
-    around = _drift(times, level, prior) + np.diag(np.append(seen.variance, 0.0))
+    around = around + np.diag(np.append(seen.variance, 0.0))
     found = [
         _given(seen.loss, columns @ np.array(kind.mean) * level, columns * np.array(kind.spread) * level, around)
         for kind in prior.kinds
@@ -184,10 +199,10 @@ def _held(height: Array, width: float, memory: float) -> Array:
     return np.array(held)
 
 
-def _drift(times: Array, level: float, prior: Prior) -> Array:
+def _drift(times: Array, level: float, drift: float, prior: Prior) -> Array:
     """What laws do not hold: a drift that forgets itself in ln t; shape (times, times)."""
     import numpy as np
 
     apart = np.abs(np.log(times)[:, None] - np.log(times))
-    slow = prior.drift**2 * np.exp(-apart / prior.span)
+    slow = drift**2 * np.exp(-apart / prior.span)
     return (slow + 1e-8 * np.eye(len(times)) + prior.rough**2 * np.eye(len(times))) * level**2

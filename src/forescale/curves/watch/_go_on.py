@@ -50,7 +50,7 @@ def _fitting(at: Array, height: Array, future: Array) -> Mapping[str, Array]:
     for name, (shape, later) in _falls(at, height, future).items():
         final = float(np.clip((shape @ (height - (1 - shape))) / max(shape @ shape, 1e-12), 0.0, 1.0))
         off = float(np.abs(1 - (1 - final) * shape - height).max())
-        found[f"{name} to {final:.2g}" if final > 1e-3 else f"{name} to zero"] = (off, 1 - (1 - final) * later)
+        found[f"{name} to {final:.2g}" if final > 0.005 else f"{name} to zero"] = (off, 1 - (1 - final) * later)
     for name, (now, later) in _others(at, height, future).items():
         found[name] = (float(np.abs(now - height).max()), later)
     most = min(ALIKE, max(BETTER * min(off for off, _ in found.values()), EXACT))

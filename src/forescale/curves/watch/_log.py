@@ -18,9 +18,10 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.float64]
 
-FEWEST = 20  # finite losses from which a forecast is made
+FEWEST = 4  # finite losses from which a forecast is made
 STEPS = ("step", "global_step", "iteration", "iter", "iters", "train_step", "update", "num_updates", "_step", "steps")
 TOKEN_TOTALS = ("max_tokens", "train_tokens", "total_tokens", "num_train_tokens", "token_budget", "tokens")
+BESIDE = ("norm", "rate", "epoch")  # what is read beside a loss
 RECENT = 50  # records in which a total is looked for
 TOTALS = (
     "max_steps",
@@ -51,6 +52,7 @@ class Log:
     val_step: Array
     val_loss: Array
     total: float | None = None
+    epochs: float | None = None  # times that the whole run sees its data, where the log says so
     settings: Mapping[str, Any] = field(default_factory=dict[str, Any])
     notes: tuple[str, ...] = ()  # what was done to it
     columns: Mapping[str, str] = field(default_factory=dict[str, str])  # our name -> the log's
@@ -102,6 +104,7 @@ def _log(logged: Logged, steps: float | None) -> Log:
         raise ForescaleError(
             f"a log needs a loss to be watched; {logged.name} has records and no loss in any: let it run on."
         )
+    total = _total(logged, steps, float(at[-1]), unit)
     return Log(
         name=logged.name,
         step=at,
@@ -110,12 +113,20 @@ def _log(logged: Logged, steps: float | None) -> Log:
         rate=others.get("rate"),
         val_step=val[0],
         val_loss=val[1],
-        total=_total(logged, steps, float(at[-1]), unit),
+        total=total,
+        epochs=_epochs(others.get("epoch"), at, total),
         settings=logged.settings,
         notes=tuple(notes),
         columns=columns,
         unit=unit,
     )
+
+
+def _epochs(epoch: Array | None, at: Array, total: float | None) -> float | None:
+    """Times that the whole run sees its data, from how often it has by now."""
+    if epoch is None or total is None or not math.isfinite(epoch[-1]) or not at[-1] > 0:
+        return None
+    return float(epoch[-1] / at[-1] * total)
 
 
 def _counted(count: int, one: str, many: str) -> str:
@@ -143,6 +154,7 @@ def _columns(logged: Logged) -> dict[str, str]:
         "loss": [key for key in losses if is_training_loss(key)],
         "val_loss": [key for key in losses if not is_training_loss(key)],
         "rate": [key for key in counts if _is_rate(key)],
+        "epoch": [key for key in counts if _last(key) in ("epoch", "epochs")],
         "norm": [key for key in counts if NORM.fullmatch(_last(key))],
     }
     found = {name: min(keys, key=lambda k: (-counts[k], len(k))) for name, keys in groups.items() if keys}
@@ -176,17 +188,17 @@ def _series(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str], key: 
     import numpy as np
 
     alone = "val_loss" not in columns or key != columns.get("loss")
-    kept: list[tuple[float, float, float, float]] = []
+    kept: list[tuple[float, ...]] = []
     for at, row in enumerate(rows):
         value = _value(row.get(key, ""), missing_is_nan=key in row and (alone or row.get(columns["val_loss"]) is None))
         step = _value(row.get(columns["step"], ""), missing_is_nan=False) if "step" in columns else float(at + 1)
         if value is not None and step is not None and math.isfinite(step):
-            norm, rate = (_value(row.get(columns.get(name, ""), ""), missing_is_nan=True) for name in ("norm", "rate"))
-            kept.append((step, value, math.nan if norm is None else norm, math.nan if rate is None else rate))
-    table = np.array(kept, float).reshape(-1, 4)
+            more = (_value(row.get(columns.get(name, ""), ""), missing_is_nan=True) for name in BESIDE)
+            kept.append((step, value, *(math.nan if each is None else each for each in more)))
+    table = np.array(kept, float).reshape(-1, 2 + len(BESIDE))
     last = _last_records(table[:, 0])
     picked = table[last]
-    others = {name: picked[:, 2 + i] for i, name in enumerate(("norm", "rate")) if np.isfinite(picked[:, 2 + i]).any()}
+    others = {name: picked[:, 2 + i] for i, name in enumerate(BESIDE) if np.isfinite(picked[:, 2 + i]).any()}
     return picked[:, 0], picked[:, 1], others, _replaced(table[:, 0], len(table) - len(last))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -27,7 +27,10 @@ class Prior:
     alpha: tuple[float, ...]
     gamma: tuple[float, ...]
     memory: tuple[float, ...]  # steps
-    drift: float  # standard deviation of what laws do not hold
+    drift: float  # standard deviation of what laws do not hold, where the loss stands still
+    moving: float  # what is added to it (in squares): this, times the fall of ln(loss) per ln(step) to the power `bend`
+    bend: float
+    noisy: float  # and this, times the noise of a record over the loss
     span: float  # of ln(step), over which it forgets itself
     rough: float  # the same, of each part of the curve for itself
 
@@ -51,18 +54,29 @@ class Tail:
 
 
 @cache
-def read_prior() -> Prior:
-    """The prior of forecasts."""
+def read_prior(*, repeated: bool = False) -> Prior:
+    """The prior of forecasts; of a run that sees its data repeatedly, another one."""
     table = _table()
     kinds = tuple(Kind(**_tuples(kind)) for kind in table["kinds"])
-    return Prior(kinds=kinds, **_tuples(table["forecast"]))
+    prior = Prior(kinds=kinds, **_tuples(table["forecast"]))
+    if not repeated:
+        return prior
+    told = table["repeated"]
+    kind = Kind(**_tuples(told["kind"]))
+    others = tuple(replace(each, share=each.share * (1 - kind.share)) for each in kinds)
+    return replace(prior, kinds=(*others, kind), alpha=tuple(told["alpha"]), drift=told["drift"], moving=told["moving"])
 
 
 @cache
-def read_widths(*, known: bool) -> Widths:
+def read_widths(*, known: bool, repeated: bool = False) -> Widths:
     """The factors where the schedule is known, and where it is not."""
-    table = _table()["widths"]["known" if known else "unknown"]
-    return Widths(**_tuples(table))
+    widths = Widths(**_tuples(_table()["widths"]["known" if known else "unknown"]))
+    if not repeated:
+        return widths
+    half, ninety = _table()["repeated"]["half"], _table()["repeated"]["ninety"]
+    return replace(
+        widths, half=tuple(max(half, f) for f in widths.half), ninety=tuple(max(ninety, f) for f in widths.ninety)
+    )
 
 
 @cache

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from forescale.curves.watch._end import FIRST
 from forescale.curves.watch._events import FALSE_ALARMS, Event, find_events
 from forescale.curves.watch._log import FEWEST, Log, read_log
 from forescale.errors import ForescaleError
@@ -21,7 +22,9 @@ if TYPE_CHECKING:
     Array = NDArray[np.float64]
 
 OVER = 0.999  # of a run, from which on it has ended
-LEAST_HELD_OUT = 8  # evaluations from which their end is forecast
+REPEATED = 1.5  # passes over the data, from which on a run sees them repeatedly
+SETTLED = 0.2  # of the steps, that have to lie behind a change for the forecast to rest on them alone
+EARLY = 0.02  # of a run, up to which nothing is forecast
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,21 +85,27 @@ def watch(
     if false_alarms <= 0:
         raise ForescaleError(f"false_alarms must be above 0 per 10,000 records; got {false_alarms:g}.")
     events = find_events(found, false_alarms=false_alarms)
-    end, said = _end(found, found.step, found.loss, schedule, FEWEST)
+    since = _since(events)
+    end, said = _end(found, found.step, found.loss, schedule, since)
     held_out = None
-    if len(found.val_step) >= LEAST_HELD_OUT and found.total is not None and end is not None:
-        held_out, _ = _end(found, found.val_step, found.val_loss, schedule, LEAST_HELD_OUT)
+    if len(found.val_step) >= FEWEST and found.total is not None and end is not None:
+        held_out, _ = _end(found, found.val_step, found.val_loss, schedule, since)
     notes = (*found.notes, *([said] if said else []))
     return Watched(log=found, final_loss=end, final_val_loss=held_out, events=events, notes=notes)
 
 
-def _end(log: Log, step: Array, loss: Array, schedule: str | None, fewest: int) -> tuple[EndLoss | None, str]:
+def _since(events: Sequence[Event]) -> float:
+    """The step from which the data are the same: that of the last change of level, or 0."""
+    return max((event.step for event in events if event.kind == "data change"), default=0.0)
+
+
+def _end(log: Log, step: Array, loss: Array, schedule: str | None, since: float) -> tuple[EndLoss | None, str]:
     """The end of a series of losses, and a note where it is none or not that of the whole run."""
     import numpy as np
 
     finite = np.isfinite(loss) & (loss > 0)
-    if (count := int(finite.sum())) < fewest:
-        return None, f"the end is forecast from {fewest} finite losses; there are {count}: let it run on"
+    if (count := int(finite.sum())) < FEWEST:
+        return None, f"too early: the end is forecast from {FEWEST} finite losses; there are {count}: let it run on"
     if not finite[-1]:
         return None, "the run has diverged: its last loss is not finite, and where it would have ended is not said"
     at, values = step[finite], loss[finite]
@@ -105,23 +114,41 @@ def _end(log: Log, step: Array, loss: Array, schedule: str | None, fewest: int) 
         return _now(at, values, "the losses of the log's last 2 %"), note
     if float(log.step[-1]) >= OVER * log.total:
         return _now(at, values, "the run has ended: the mean of its last 2 %"), ""
-    return _forecast(log, at, values, schedule), ""
+    if float(log.step[-1]) < EARLY * log.total:
+        return (
+            None,
+            f"too early: the end is forecast from {EARLY:.0%} of the run on, {log.unit} {EARLY * log.total:,.0f}",
+        )
+    return _forecast_since(log, at, values, schedule, since), ""
+
+
+def _forecast_since(log: Log, at: Array, values: Array, schedule: str | None, since: float) -> EndLoss:
+    """The end by the records since a change of level, where enough of the run lies behind it; else by all."""
+    later, now = at >= since, float(log.step[-1])
+    if since <= FIRST * now:
+        return _forecast(log, at, values, schedule)  # those before are left out in any case
+    enough = now - since >= SETTLED * now and later.sum() >= FEWEST
+    end = _forecast(log, at[later], values[later], schedule) if enough else _forecast(log, at, values, schedule)
+    why = "what came before it is left out" if enough else "too little has followed to leave out what came before"
+    return replace(end, said=f"{end.said}; the level changed at {log.unit} {since:,.0f}, {why}")
 
 
 def _forecast(log: Log, step: Array, loss: Array, schedule: str | None) -> EndLoss:
     import numpy as np
 
     from forescale.curves.watch._end import forecast
-    from forescale.curves.watch._prior import read_widths
+    from forescale.curves.watch._prior import read_prior, read_widths
     from forescale.curves.watch._rates import rates_of
 
     assert log.total is not None
     rates: Rates = rates_of(log, log.total, schedule)
-    mixture = forecast(step, loss, log.total, rates.of)
-    widths, share = read_widths(known=rates.known), float(step[-1]) / log.total
+    repeated = (log.epochs or 0.0) >= REPEATED
+    mixture = forecast(step, loss, log.total, rates.of, read_prior(repeated=repeated))
+    widths, share = read_widths(known=rates.known, repeated=repeated), float(step[-1]) / log.total
     half, ninety = (float(np.interp(share, widths.share, row)) for row in (widths.half, widths.ninety))
-    value = mixture.quantile(0.5)
-    low, high = mixture.quantile(0.05, ninety), mixture.quantile(0.95, ninety)
+    value = max(mixture.quantile(0.5), 0.0)
+    low, high = max(mixture.quantile(0.05, ninety), 0.0), mixture.quantile(0.95, ninety)
+    seen = f"; the data are seen {log.epochs:.2g} times, so much is open" if repeated else ""
     return EndLoss(
         value=value,
         low=min(low, value),
@@ -129,7 +156,7 @@ def _forecast(log: Log, step: Array, loss: Array, schedule: str | None) -> EndLo
         half_low=min(max(mixture.quantile(0.25, half), low), value),
         half_high=max(min(mixture.quantile(0.75, half), high), value),
         step=log.total,
-        said=rates.said,
+        said=rates.said + seen,
         schedule_known=rates.known,
     )
 
@@ -167,8 +194,6 @@ def forecasts_along(log: Log, *, schedule: str | None = None, count: int = 12) -
 
 def _until(log: Log, step: float) -> Log:
     """The log as it was at a step."""
-    from dataclasses import replace
-
     seen = log.step <= step
     parts = {name: None if (row := getattr(log, name)) is None else row[seen] for name in ("norm", "rate")}
     return replace(log, step=log.step[seen], loss=log.loss[seen], **parts)
