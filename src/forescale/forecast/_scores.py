@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any
 
 import numpy as np
 
-from forescale.errors import ForescaleError
+from forescale.errors import ForescaleError, MissingExtraError
 
 DECILES = np.arange(1, 10) / 10
 SHARES = np.array([*DECILES, 0.25, 0.75])
@@ -28,9 +29,10 @@ def scores(paths: Any, y: Any) -> dict[str, float]:
     seen = np.isfinite(y)
     truth = np.where(seen, y, 0.0)
     quantiles = np.quantile(paths, SHARES, axis=-2)
+    pinball = _rules().quantile_score
     losses = {
         "nd": np.abs(truth - quantiles[4]),
-        "wql": np.mean([2 * _pinball(truth - q, tau) for q, tau in zip(quantiles, DECILES, strict=False)], axis=0),
+        "wql": np.mean([2 * pinball(truth, q, tau) for q, tau in zip(quantiles, DECILES, strict=False)], axis=0),
         "crps": crps(paths, truth),
     }
     size = np.abs(truth) * seen
@@ -45,18 +47,21 @@ def scores(paths: Any, y: Any) -> dict[str, float]:
 
 
 def crps(paths: Any, y: Any) -> Any:
-    """E|X - y| - E|X - X'| / 2 over the paths [..., paths, horizon], each value of y [..., horizon] by itself."""
-    ordered: Any = np.sort(np.asarray(paths, dtype=np.float64), axis=-2)
-    count = ordered.shape[-2]
-    error = np.abs(ordered - np.asarray(y)[..., None, :]).mean(-2)
-    if count == 1:
-        return error
-    weight = np.arange(1 - count, count, 2, dtype=np.float64)  # of the k-th smallest in the sum of all differences
-    return error - np.sum(weight[:, None] * ordered, axis=-2) / (count * (count - 1))
+    """E|X - y| - E|X - X'| / 2 over the paths [..., paths, horizon], each value of y [..., horizon] by itself.
+
+    From probability weighted moments: the same number as over all pairs, in the memory of a sorted copy.
+    """
+    paths, y = np.asarray(paths, dtype=np.float64), np.asarray(y, dtype=np.float64)
+    if paths.shape[-2] == 1:
+        return np.abs(paths[..., 0, :] - y)
+    return _rules().crps_ensemble(y, paths, m_axis=-2, estimator="pwm", backend="numpy")
 
 
-def _pinball(error: Any, tau: float) -> Any:
-    return np.maximum(tau * error, (tau - 1) * error)
+def _rules() -> Any:
+    try:
+        return import_module("scoringrules")
+    except ImportError as error:
+        raise MissingExtraError("scores need scoringrules: pip install 'forescale[train]'.") from error
 
 
 def _inside(y: Any, low: Any, high: Any, seen: Any) -> float:
