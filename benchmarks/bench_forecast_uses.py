@@ -1,58 +1,51 @@
 """What C2FAR's law is good for beside forecasts, and what SutraNets do to long ones; each against simple ways, in one run.
 
-`python bench_forecast_uses.py` runs every part; names of parts run those alone, and keep the others' results.
+`python bench_forecast_uses.py --nab FOLDER` runs every part; names of parts run those alone, and keep the others' results.
+FOLDER is a checkout of github.com/numenta/NAB; without it anomalies are scored on the seven files of the data folder.
 """
 
 from __future__ import annotations
 
+import argparse
 import bz2
-import gzip
 import json
 import lzma
 import math
 import struct
-import sys
 import zlib
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-import polars as pl
 import torch
 
 import harness
-from forescale.forecast import C2FAR, SutraNet, Training
+from forecast_uses_data import CHECKPOINT, azure, frame
+from forecast_uses_gaps import interpolation
+from forecast_uses_long import sutranets
+from forecast_uses_nab import anomaly_detection
+from forescale.forecast import C2FAR
 from forescale.forecast.uses import compress, decompress
-
-CHECKPOINT = harness.DATA / "c2far-checkpoint" / "c2far_azure_16-11-94_h130.npz"
-DAY = 288  # five-minute steps
-STEPS = 250  # of training: small, for two cores
-Series = Sequence[np.ndarray[Any, Any]]
 
 
 def main() -> None:
     """Write the parts that were asked for."""
-    parts: dict[str, Callable[[], dict[str, Any]]] = {"compression": compression, "sutranets": sutranets}
-    wanted = sys.argv[1:] or list(parts)
+    parser = argparse.ArgumentParser()
+    parser.add_argument("parts", nargs="*", help="of compression, anomalies, interpolation, sutranets; all by default")
+    parser.add_argument("--nab", type=Path, help="a checkout of github.com/numenta/NAB")
+    options = parser.parse_args()
+    parts: dict[str, Callable[[], dict[str, Any]]] = {
+        "compression": compression, "anomalies": lambda: anomaly_detection(options.nab),
+        "interpolation": interpolation, "sutranets": sutranets,
+    }  # fmt: skip
+    found = {name: parts[name]() for name in options.parts or parts}
     path = harness.RESULTS / "forecast_uses.json"
-    known: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
-    results = {name: parts[name]() if name in wanted else known.get(name) for name in parts}
+    known: dict[str, Any] = json.loads(path.read_text("utf-8")) if path.exists() else {}
+    results = {name: found.get(name, known.get(name)) for name in parts}
     harness.write("forecast_uses", ["forescale", "numpy", "torch", "zstandard"], **results)
-
-
-def azure(every: int = 1) -> list[np.ndarray[Any, Any]]:
-    """The 24 vCPU series of five-minute demand, every so many values."""
-    with gzip.open(harness.DATA / "azure-vm-demand" / "azure.vcpus.5min.part-ae.tsv.gz", "rt") as file:
-        rows = [line.rstrip("\n").split("\t") for line in file]
-    values = [np.array([float(v) for v in row[-1].split(",")]) for row in rows if len(row) == 12]
-    return [each[::every] for each in values if len(each) == 8628]
-
-
-def frame(series: Series) -> pl.DataFrame:
-    """A long frame with counted times."""
-    return pl.concat(pl.DataFrame({"unique_id": k, "ds": range(len(each)), "y": each}) for k, each in enumerate(series))
 
 
 def compression() -> dict[str, Any]:
@@ -116,42 +109,6 @@ def order_zero_bits(values: np.ndarray[Any, Any]) -> float:
         bits += math.log2(total / seen[value]) if seen[value] else math.log2(total / novel) + 16
         seen[value] += 1
     return bits
-
-
-def sutranets() -> dict[str, Any]:
-    """Error by how far ahead, of the last four days of five-minute demand: small models, equal steps of training."""
-    data = frame(azure())
-    options: dict[str, Any] = {
-        "horizon": DAY, "context": 2 * DAY, "bins": (12, 12, 12), "low": -0.08, "high": 1.2, "network": "shared",
-        "hidden": 32, "lags": (), "calendar": False,
-    }  # fmt: skip
-    training = Training(steps=STEPS, batch=16, learning_rate=5e-3, checks=5)
-    models = {
-        "plain": C2FAR(training=training, span=2 * DAY, **options),
-        "sutranet, backfill, alternating": SutraNet(subseries=6, training=training, **options),
-        "sutranet, regular, alternating": SutraNet(subseries=6, order="regular", training=training, **options),
-    }
-    found = {name: ahead(model, data, name) for name, model in models.items()}
-    return {"steps": STEPS, "windows": 4, "paths": 50, "hours": [4 * k + 4 for k in range(6)], "models": found}
-
-
-def ahead(model: C2FAR, data: pl.DataFrame, name: str) -> dict[str, Any]:
-    """ND of the median in six parts of the day ahead, and what training came to."""
-    column = "C2FAR" if type(model) is C2FAR else "SutraNet"
-    found: list[pl.DataFrame] = []
-    seconds = harness.call_cpu_seconds(lambda: found.append(model.cross_validation(data, windows=4, paths=50)))
-    rows: Any = found[0]
-    truth, median = (rows[name].to_numpy().reshape(-1, 6, DAY // 6) for name in ("y", column))
-    error, level = np.abs(truth - median), np.abs(truth)
-    print(name, error.sum() / level.sum(), file=sys.stderr, flush=True)
-    return {
-        "parameters": model.parameters,
-        "cpu_seconds": seconds,
-        "nd": float(error.sum() / level.sum()),
-        "nd_by_four_hours": (error.sum((0, 2)) / level.sum((0, 2))).round(5).tolist(),
-        "validation_nats": None if model.fitted is None else model.fitted.loss,
-        "best_step": None if model.fitted is None else model.fitted.best_step,
-    }
 
 
 if __name__ == "__main__":

@@ -7,20 +7,24 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from forescale.forecast.uses._anomaly import anomalies as anomalies
+    from forescale.forecast.uses._anomaly import excesses as excesses
     from forescale.forecast.uses._compress import compress as compress
     from forescale.forecast.uses._compress import decompress as decompress
     from forescale.forecast.uses._interpolate import interpolate as interpolate
+    from forescale.forecast.uses._nab import NabScore as NabScore
     from forescale.forecast.uses._nab import nab_score as nab_score
 
 _HOMES = {
+    "NabScore": "_nab",
     "anomalies": "_anomaly",
     "compress": "_compress",
     "decompress": "_compress",
+    "excesses": "_anomaly",
     "interpolate": "_interpolate",
     "nab_score": "_nab",
 }
 
-__all__ = ["anomalies", "compress", "decompress", "interpolate", "nab_score"]
+__all__ = ["NabScore", "anomalies", "compress", "decompress", "excesses", "interpolate", "nab_score"]
 
 
 def __getattr__(name: str) -> Any:
