@@ -31,7 +31,7 @@ def watch(
     """Say where a run will end, with 50 and 90 % intervals, and what happened in it: spikes, drifts, plateaus, new data.
 
     Reads a finished or a growing log: the folder or metrics.jsonl of `forescale train`, other JSON lines, CSV, a Hugging Face
-    trainer_state.json, a W&B export or run folder, TensorBoard event files.
+    trainer_state.json, a W&B export or run folder, TensorBoard event files, and printed logs (.log, .txt, .out).
 
     Parameters
     ----------
@@ -104,7 +104,6 @@ def _look(
 
 
 def _draw(found: Watched, picture: Path) -> bytes:
-    from forescale.plots import picture_bytes
-    from forescale.plots._watch import watch_figure
+    from forescale.plots import picture_bytes, watch_figure
 
     return picture_bytes(watch_figure(found), picture)

@@ -40,6 +40,7 @@ from forescale.plots._tune import tuning_gap_chart as tuning_gap_chart
 from forescale.plots._tune_runs import tuning_runs_charts as tuning_runs_charts
 from forescale.plots._tune_runs import tuning_runs_figure as tuning_runs_figure
 from forescale.plots._tune_runs import tuning_target_chart as tuning_target_chart
+from forescale.plots._watch import watch_figure as watch_figure
 
 __all__ = [
     "branches_chart",
@@ -82,4 +83,5 @@ __all__ = [
     "tuning_runs_figure",
     "tuning_target_chart",
     "value_chart",
+    "watch_figure",
 ]

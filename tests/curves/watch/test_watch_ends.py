@@ -100,6 +100,60 @@ def test_a_run_that_has_ended_is_its_mean() -> None:
     assert found.high - found.value == pytest.approx(1.645 * 0.03 / 40**0.5, rel=0.1)  # the noise of `losses`
 
 
+@pytest.mark.parametrize(("seen", "enough"), [(0.7, True), (0.45, False)])
+def test_records_before_a_change_of_level_are_left_out(seen: float, enough: bool) -> None:
+    """A level that falls by 0.5 at 40 % of the run: the end is that of the law less 0.5."""
+    log, end = world("linear", seen)
+    loss = log.loss - 0.5 * (log.step >= 0.4 * TOTAL)
+    found = watch(replace(log, loss=loss))
+    assert [event.kind for event in found.events] == ["data change"]
+    assert found.final_loss is not None
+    assert "the level changed at step 1,6" in found.final_loss.said or "step 1,5" in found.final_loss.said
+    assert ("what came before it is left out" in found.final_loss.said) == enough
+    if enough:
+        assert found.final_loss.low < end - 0.5 < found.final_loss.high
+        assert found.final_loss.value == pytest.approx(end - 0.5, abs=0.1)
+
+
+def test_data_that_are_seen_many_times_leave_much_open() -> None:
+    """The same losses, once with data seen ten times: the training loss may go to zero."""
+    log, _ = world("linear", 0.3)
+    once, often = (watch(replace(log, epochs=epochs)).final_loss for epochs in (1.0, 10.0))
+    assert once is not None
+    assert often is not None
+    assert often.low < once.low
+    assert often.high - often.low > 1.5 * (once.high - once.low)
+    assert "the data are seen 10 times" in often.said
+
+
+@pytest.mark.parametrize("total", [60, 100, 200])
+def test_few_records_are_enough(total: int) -> None:
+    """Four records at 2 % of a run or later: wide, and the end of a run of that law lies inside."""
+    steps = np.arange(1, total + 1.0) * 50
+    loss = 2.6 + 20 * (steps + 50) ** -0.5 + 0.005 * np.random.default_rng(0).normal(size=total)
+    log = Log(name="", step=steps[:4], loss=loss[:4], val_step=np.empty(0), val_loss=np.empty(0), total=steps[-1])
+    found = watch(log).final_loss
+    assert found is not None
+    assert found.low < loss[-1] < found.high
+    assert found.high - found.low > 0.3
+
+
+def test_the_first_two_per_cent_are_too_early() -> None:
+    log, _ = world("linear", 0.019)
+    found = watch(log)
+    assert found.final_loss is None
+    assert found.notes[-1] == "too early: the end is forecast from 2% of the run on, step 80"
+
+
+def test_a_loss_is_never_said_to_end_below_zero() -> None:
+    steps = np.arange(1, 301.0)
+    loss = 3 * np.exp(-steps / 60) * np.exp(0.2 * np.random.default_rng(0).normal(size=300))
+    found = watch(log_of(loss, total=1000, epochs=5.0)).final_loss
+    assert found is not None
+    assert found.low == 0
+    assert 0 <= found.half_low <= found.value <= found.half_high <= found.high
+
+
 def test_one_gaussian_is_one_gaussian() -> None:
     one = Mixture(weight=np.ones(1), mean=np.array([3.0]), spread=np.array([0.3]), noise=0.4)
     assert one.quantile(0.95) == pytest.approx(norm.ppf(0.95, 3.0, 0.5), abs=1e-5)

@@ -200,6 +200,39 @@ def test_tokens_in_place_of_steps(tmp_path: Path) -> None:
     assert "counted in tokens" in log.notes[0]
 
 
+def test_the_csv_of_a_wandb_panel(tmp_path: Path) -> None:
+    rows = [f"{row['step']},{row['loss']!r},{row['loss']!r},{row['loss']!r}" for row in ROWS]
+    heading = "Step,{0} - train/loss,{0} - train/loss__MIN,{0} - train/loss__MAX".format("calm-sky-3")
+    (tmp_path / "panel.csv").write_text("\n".join([heading, *rows]))
+    np.testing.assert_allclose(read_log(tmp_path / "panel.csv").loss, LOSS)
+    (tmp_path / "panel.csv").write_text("\n".join([heading + ",old - train/loss", *(row + ",3.1" for row in rows)]))
+    with pytest.raises(ForescaleError, match=r"one run is watched at a time; panel.csv holds 2 \(calm-sky-3, old\)"):
+        read_log(tmp_path / "panel.csv")
+
+
+def test_steps_that_are_counted_anew_in_each_epoch(tmp_path: Path) -> None:
+    rows = [{"epoch": at // 20, "step": at % 20, "loss": row["loss"]} for at, row in enumerate(ROWS)]
+    log = read_log(write_lines(tmp_path / "metrics.jsonl", rows), steps=200)
+    np.testing.assert_array_equal(log.step, np.arange(60))
+    np.testing.assert_allclose(log.loss, LOSS)
+    assert not log.notes
+
+
+def test_how_often_a_run_sees_its_data(tmp_path: Path) -> None:
+    rows = [{**row, "epoch": row["step"] / 25} for row in ROWS]
+    (tmp_path / "trainer_state.json").write_text(json.dumps({"max_steps": 100, "log_history": rows}))
+    assert read_log(tmp_path / "trainer_state.json").epochs == pytest.approx(4)
+
+
+def test_a_column_without_a_name_is_nothing(tmp_path: Path) -> None:
+    """The index that pandas writes first."""
+    rows = [f"{at},{row['step']},{row['loss']!r}" for at, row in enumerate(ROWS)]
+    (tmp_path / "history.csv").write_text("\n".join([",_step,train/loss", *rows]))
+    log = read_log(tmp_path / "history.csv")
+    np.testing.assert_allclose(log.loss, LOSS)
+    assert (log.norm, log.rate, log.epochs) == (None, None, None)
+
+
 def test_several_logs_in_a_folder_are_named(tmp_path: Path) -> None:
     write_lines(tmp_path / "a.jsonl", ROWS)
     write_lines(tmp_path / "b.jsonl", ROWS)

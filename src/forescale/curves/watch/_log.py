@@ -193,13 +193,27 @@ def _series(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str], key: 
         value = _value(row.get(key, ""), missing_is_nan=key in row and (alone or row.get(columns["val_loss"]) is None))
         step = _value(row.get(columns["step"], ""), missing_is_nan=False) if "step" in columns else float(at + 1)
         if value is not None and step is not None and math.isfinite(step):
-            more = (_value(row.get(columns.get(name, ""), ""), missing_is_nan=True) for name in BESIDE)
+            more = (
+                _value(row.get(columns[name], "") if name in columns else "", missing_is_nan=True) for name in BESIDE
+            )
             kept.append((step, value, *(math.nan if each is None else each for each in more)))
     table = np.array(kept, float).reshape(-1, 2 + len(BESIDE))
+    table[:, 0] += _epochs_before(table[:, 0], table[:, 2 + BESIDE.index("epoch")])
     last = _last_records(table[:, 0])
     picked = table[last]
     others = {name: picked[:, 2 + i] for i, name in enumerate(BESIDE) if np.isfinite(picked[:, 2 + i]).any()}
     return picked[:, 0], picked[:, 1], others, _replaced(table[:, 0], len(table) - len(last))
+
+
+def _epochs_before(step: Array, epoch: Array) -> Array:
+    """What steps that are counted anew in each epoch lack: the steps of the epochs before."""
+    import numpy as np
+
+    if len(step) < 2:
+        return np.zeros(len(step))
+    anew = (step[1:] <= step[:-1]) & (epoch[1:] > epoch[:-1])
+    gap = max(float(np.median(np.diff(step))), 1.0)
+    return np.append(0.0, np.cumsum(np.where(anew, step[:-1] - step[1:] + gap, 0.0)))
 
 
 def _replaced(step: Array, count: int) -> list[str]:

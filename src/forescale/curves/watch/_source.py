@@ -100,7 +100,7 @@ def _lines(path: Path) -> Reader:
         lines.poll()
         return Logged(
             name=path.parent.resolve().name if path.name == OURS else path.name,
-            records=lines.all_records(),
+            records=_of_panel(lines.all_records(), path.name),
             settings=_beside(path.parent),
             cut=lines.cut,
             bad=lines.bad,
@@ -108,6 +108,20 @@ def _lines(path: Path) -> Reader:
         )
 
     return read
+
+
+def _of_panel(records: list[Record], name: str) -> list[Record]:
+    """Records by the metrics' own names: the CSV of a W&B panel calls them `run - metric`, and adds `__MIN` and `__MAX`."""
+    heading = list(records[0]) if records else []
+    if not any(key.endswith("__MIN") for key in heading):
+        return records
+    names = {key: key.rsplit(" - ", 1)[-1] for key in heading if not key.endswith(("__MIN", "__MAX"))}
+    runs = sorted({key.rsplit(" - ", 1)[0] for key in names if " - " in key})
+    if len(runs) > 1:
+        raise ForescaleError(
+            f"one run is watched at a time; {name} holds {len(runs)} ({', '.join(runs[:3])}): export one."
+        )
+    return [{names[key]: value for key, value in record.items() if key in names} for record in records]
 
 
 def _json(path: Path) -> Logged:

@@ -142,13 +142,13 @@ def _forecast(log: Log, step: Array, loss: Array, schedule: str | None) -> EndLo
 
     assert log.total is not None
     rates: Rates = rates_of(log, log.total, schedule)
-    repeated = (log.epochs or 0.0) >= REPEATED
+    repeated = log.epochs is not None and log.epochs >= REPEATED
     mixture = forecast(step, loss, log.total, rates.of, read_prior(repeated=repeated))
     widths, share = read_widths(known=rates.known, repeated=repeated), float(step[-1]) / log.total
     half, ninety = (float(np.interp(share, widths.share, row)) for row in (widths.half, widths.ninety))
     value = max(mixture.quantile(0.5), 0.0)
     low, high = max(mixture.quantile(0.05, ninety), 0.0), mixture.quantile(0.95, ninety)
-    seen = f"; the data are seen {log.epochs:.2g} times, so much is open" if repeated else ""
+    seen = f"; the data are seen {_times(log.epochs)} times, so much is open" if repeated else ""
     return EndLoss(
         value=value,
         low=min(low, value),
@@ -159,6 +159,10 @@ def _forecast(log: Log, step: Array, loss: Array, schedule: str | None) -> EndLo
         said=rates.said + seen,
         schedule_known=rates.known,
     )
+
+
+def _times(count: float | None) -> str:
+    return f"{count:,.0f}" if count is not None and count >= 10 else f"{count:.2g}"
 
 
 def _now(step: Array, loss: Array, said: str) -> EndLoss:
