@@ -182,6 +182,7 @@ def test_another_forecaster_fills_three_hooks(series: pl.DataFrame) -> None:
         {"network": "separate", "layers": 2},
         {"law": "normal"},
         {"law": "student-t"},
+        {"backbone": "transformer", "hidden": 16, "layers": 2},
         {"bins": (3, 3, 3, 2)},
         {"lags": (), "calendar": False},
     ],
@@ -194,6 +195,18 @@ def test_every_kind_learns_and_draws(series: pl.DataFrame, options: dict) -> Non
     assert np.isfinite(made.paths(series, 6, 4)).all()
     cdf = made.log_prob(series)["cdf"].drop_nulls().to_numpy()
     assert ((cdf >= 0) & (cdf <= 1)).all()
+
+
+def test_a_transformer_is_saved_and_sees_beyond_its_horizon(series: pl.DataFrame, tmp_path: Path) -> None:
+    made = C2FAR(training=SHORT, **SMALL, backbone="transformer").fit(series)
+    made.save(tmp_path / "model.pt")
+    loaded = C2FAR.load(tmp_path / "model.pt")
+    assert loaded.options.backbone == "transformer"
+    far = made.paths(series, 50, 4)  # trained for 6
+    assert np.isfinite(far).all()
+    assert (loaded.paths(series, 50, 4) == far).all()
+    with pytest.raises(ForescaleError, match="hidden must be even; got 9"):
+        C2FAR(training=SHORT, **{**SMALL, "hidden": 9}, backbone="transformer").fit(series)
 
 
 def test_the_same_seed_trains_the_same_model(series: pl.DataFrame) -> None:
@@ -224,6 +237,8 @@ def test_too_short_series_are_left_out_and_named(series: pl.DataFrame) -> None:
         ({"scaling": "max"}, "one of min-max, standard"),
         ({"law": "normal", "network": "separate"}, "shared"),
         ({"lags": (0, 3)}, "lags"),
+        ({"backbone": "mamba"}, "one of lstm, transformer"),
+        ({"backbone": "transformer", "network": "separate"}, "separate networks are LSTMs"),
     ],
 )
 def test_options_that_cannot_be(options: dict, said: str) -> None:

@@ -30,7 +30,8 @@ class Options:
     low: float = -0.1  # ends of the grid, in units of the normalised series
     high: float = 1.3
     tails: bool = True  # Pareto laws beyond the grid; else nothing lies there
-    network: Literal["shared", "separate"] = "shared"  # one LSTM with a head a level, or an LSTM a level, as published
+    network: Literal["shared", "separate"] = "shared"  # one with a head a level, or an LSTM a level, as published
+    backbone: Literal["lstm", "transformer"] = "lstm"  # of a shared network
     law: Literal["levels", "normal", "student-t"] = "levels"  # of a shared network's values; the others for comparison
     hidden: int = 64
     layers: int = 1
@@ -50,6 +51,8 @@ class Options:
                 raise ForescaleError(f"{name} must be one of {', '.join(known)}; got {getattr(self, name)!r}.")
         if self.network == "separate" and self.law != "levels":
             raise ForescaleError(f"separate networks hold a law of levels; got {self.law}: take network='shared'.")
+        if self.network == "separate" and self.backbone != "lstm":
+            raise ForescaleError(f"separate networks are LSTMs; got backbone {self.backbone!r}: take network='shared'.")
         if self.lags and min(self.lags) < 1:
             raise ForescaleError(f"lags must be 1 or more steps; got {min(self.lags)}.")
 
@@ -64,6 +67,7 @@ def whole(number: Any, name: str) -> int:
 CHOICES = {
     "scaling": ("min-max", "standard"),
     "network": ("shared", "separate"),
+    "backbone": ("lstm", "transformer"),
     "law": ("levels", "normal", "student-t"),
 }
 
@@ -104,7 +108,7 @@ def build_network(options: Options, extra: int, nudge: float = 0.0) -> Any:
     from forescale.forecast._grid import Grid
     from forescale.forecast._laws import LocationScaleHead
     from forescale.forecast._networks import SeparateNetwork
-    from forescale.forecast._shared import LevelsHead, SharedNetwork
+    from forescale.forecast._shared import LevelsHead, LSTMNetwork, TransformerNetwork
 
     grid = Grid(bins=options.bins, low=options.low, high=options.high)
     density = Density(grid=grid, tails=options.tails, nudge=nudge)
@@ -113,10 +117,11 @@ def build_network(options: Options, extra: int, nudge: float = 0.0) -> Any:
     }  # fmt: skip
     if options.network == "separate":
         return SeparateNetwork(density, **sizes)
+    shared = LSTMNetwork if options.backbone == "lstm" else TransformerNetwork
     if options.law == "levels":
-        return SharedNetwork(density, lambda width: LevelsHead(density, width, options.hidden), **sizes)
+        return shared(density, lambda width: LevelsHead(density, width, options.hidden), **sizes)
     student = options.law == "student-t"
-    return SharedNetwork(
+    return shared(
         density,
         lambda width: LocationScaleHead(grid, width, options.hidden, student=student),
         hot=False,

@@ -1,4 +1,4 @@
-"""One LSTM for all levels: a head a level reads its state and the coarser bins chosen so far. Other laws as heads, too."""
+"""One network for all levels: a head a level reads its state and the coarser bins chosen so far. Other laws as heads, too."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from forescale.forecast._cell import Gates, Stepper, lstm_state
 from forescale.forecast._density import Density
 from forescale.forecast._networks import LEAST_SHAPE, Inputs, LevelsLaw, Step, one_hot
 from forescale.forecast._torch import parts
+from forescale.forecast._transformer import Transformer
 
 Z_BOUNDS = (-1.0, 2.0)  # of the previous value as an input
 
@@ -62,7 +63,7 @@ class LevelsHead(nn.Module):
 
 
 class SharedNetwork(nn.Module):
-    """One LSTM over the bins and the value before each step and its extra inputs; `head` turns its state into a law."""
+    """One network over the bins and the value before each step and its extra inputs; `head` turns its state into a law."""
 
     def __init__(
         self,
@@ -70,37 +71,61 @@ class SharedNetwork(nn.Module):
         head: Callable[[int], nn.Module],
         *,
         hidden: int,
-        layers: int,
         extra: int = 0,
         dropout: float = 0.0,
         hot: bool = True,
     ) -> None:
         super().__init__()
         self.density, self.extra, self.hot = density, extra, hot
-        bins = density.grid.outputs if hot else 0
-        self.lstm = nn.LSTM(bins + 2 + extra, hidden, layers, batch_first=True, dropout=dropout if layers > 1 else 0.0)
+        self.width = (density.grid.outputs if hot else 0) + 2 + extra
         self.dropout = nn.Dropout(dropout)
         self.head: Any = head(hidden + extra)
+
+    def states(self, rows: Tensor) -> Tensor:
+        """The state after each row, [windows, steps, hidden]."""
+        raise NotImplementedError
+
+    def start(self, inputs: Inputs, paths: int) -> Step:
+        """Run the conditioning windows once; the returned function moves all paths of all windows by one step."""
+        raise NotImplementedError
 
     def forward(self, inputs: Inputs, last: int | None = None) -> Any:
         """The law of the last so many steps, teacher forced; of all by default."""
         kept = slice(-(last or inputs.steps), None)
-        state = self.dropout(self.lstm(self._rows(inputs))[0][:, kept])
+        state = self.dropout(self.states(self.rows(inputs))[:, kept])
         extra = None if inputs.extra is None else inputs.extra[:, kept]
-        return self.head.law(self._with(state, extra), inputs.bins[:, kept])
+        return self.head.law(self.told(state, extra), inputs.bins[:, kept])
 
-    def _rows(self, inputs: Inputs) -> Tensor:
-        z, bins = inputs.z[:, :-1], inputs.bins[:, :-1]
+    def rows(self, inputs: Inputs) -> Tensor:
+        """What the network reads, [windows, steps, width]."""
+        return self.joined(inputs.z[:, :-1], inputs.bins[:, :-1], inputs.extra)
+
+    def joined(self, z: Tensor, bins: Tensor, extra: Tensor | None) -> Tensor:
+        """Values [...], their bins and the extra inputs of the steps after them as rows [..., width]."""
         hot = [one_hot(bins[..., k], count, z.dtype) for k, count in enumerate(self.density.grid.bins)] * self.hot
-        known = [] if inputs.extra is None else [inputs.extra]
+        known = [] if extra is None else [extra]
         return torch.cat([*hot, _value_inputs(z), *known], -1)
 
-    def _with(self, state: Tensor, extra: Tensor | None) -> Tensor:
+    def told(self, state: Tensor, extra: Tensor | None) -> Tensor:
+        """What the head reads."""
         return state if extra is None else torch.cat([state, extra], -1)
 
+
+class LSTMNetwork(SharedNetwork):
+    """An LSTM; its single steps look the bins' rows up instead of multiplying by them."""
+
+    def __init__(
+        self, density: Density, head: Callable[[int], nn.Module], *, hidden: int, layers: int, **more: Any
+    ) -> None:
+        super().__init__(density, head, hidden=hidden, **more)
+        dropout = self.dropout.p if layers > 1 else 0.0
+        self.lstm = nn.LSTM(self.width, hidden, layers, batch_first=True, dropout=dropout)
+
+    def states(self, rows: Tensor) -> Tensor:
+        return self.lstm(rows)[0]
+
     def start(self, inputs: Inputs, paths: int) -> Step:
-        """Run the conditioning windows once; the returned function moves all paths of all windows by one step."""
-        state = lstm_state(self.lstm(self._rows(inputs))[1], paths)
+        state = lstm_state(self.lstm(self.rows(inputs))[1], paths)
         stepper = Stepper(self.lstm)
         bins = self.density.grid.bins if self.hot else ()
         *rows, by_value, by_extra = parts(stepper.inputs, [*bins, 2, self.extra])
@@ -110,7 +135,30 @@ class SharedNetwork(nn.Module):
             gates = gates_of(list(bins.unbind(1)) if self.hot else [], list(_value_inputs(z).unbind(-1)))
             if extra is not None:
                 gates.addmm_(extra, by_extra)
-            return self.head.quantile(self._with(stepper(gates, state), extra), u)
+            return self.head.quantile(self.told(stepper(gates, state), extra), u)
+
+        return step
+
+
+class TransformerNetwork(SharedNetwork):
+    """A causal transformer; the paths of a window share the keys and values of its past."""
+
+    def __init__(
+        self, density: Density, head: Callable[[int], nn.Module], *, hidden: int, layers: int, **more: Any
+    ) -> None:
+        super().__init__(density, head, hidden=hidden, **more)
+        self.transformer = Transformer(self.width, hidden, layers, self.dropout.p)
+
+    def states(self, rows: Tensor) -> Tensor:
+        return self.transformer(rows)
+
+    def start(self, inputs: Inputs, paths: int) -> Step:
+        memories = self.transformer.remembered(self.rows(inputs))[1]
+
+        def step(z: Tensor, bins: Tensor, extra: Tensor | None, u: Tensor) -> tuple[Tensor, Tensor]:
+            rows = self.joined(z, bins, extra).view(-1, paths, self.width)
+            state = self.transformer.step(rows, memories).flatten(0, 1)
+            return self.head.quantile(self.told(state, extra), u)
 
         return step
 

@@ -116,6 +116,7 @@ class SutraNet(Forecaster):
 
 
 def _defaults(options: dict[str, Any]) -> dict[str, Any]:
-    """Options with the defaults filled in; laws that are not of levels have shared networks alone."""
-    network = "separate" if options.get("law", "levels") == "levels" else "shared"
+    """Options with the defaults filled in; other laws and backbones have shared networks alone."""
+    published = options.get("law", "levels") == "levels" and options.get("backbone", "lstm") == "lstm"
+    network = "separate" if published else "shared"
     return {**DEFAULTS, "network": network, **options}
