@@ -32,6 +32,7 @@ class Training:
     patience: int = 6  # checks without a better one before training stops
     validation: int = 1  # windows at each series' end that are held out
     context_weight: float = 0.0  # of the context's points in the loss
+    average: int = 25  # steps that the weights are a mean of, exponentially: with few series the best come early
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -66,8 +67,11 @@ def fit_network(
     generator = torch.Generator().manual_seed(training.seed)
     pool, held = _origins(cutter, training)
     validation = _validation_windows(cutter, held)
-    optimizer = torch.optim.AdamW(network.parameters(), lr=training.learning_rate, weight_decay=training.weight_decay)
-    best, best_state = (float("inf"), 0), copy.deepcopy(network.state_dict())
+    optimizer = torch.optim.AdamW(
+        network.parameters(), lr=training.learning_rate, weight_decay=training.weight_decay, fused=True
+    )
+    mean = copy.deepcopy(network).eval()
+    best, best_state = (float("inf"), 0), copy.deepcopy(mean.state_dict())
     losses: list[tuple[int, float, float]] = []
     recent: list[float] = []
     every = max(training.steps // training.checks, 1)
@@ -76,23 +80,28 @@ def fit_network(
         for group in optimizer.param_groups:
             group["lr"] = training.learning_rate * _factor(step / training.steps, training.warmup)
         recent.append(_step(network, optimizer, _draw(cutter, pool, training.batch, generator), training))
+        _follow(mean, network, max(1 / step, 1 / training.average))
         moved(step)
         if step % every and step < training.steps:
             continue
-        network.eval()
-        loss = mean_loss(network, validation)
-        network.train()
+        loss = mean_loss(mean, validation)
         losses.append((step, sum(recent) / len(recent), loss))
         recent = []
         told(*losses[-1])
         if loss < best[0]:
-            best, best_state = (loss, step), copy.deepcopy(network.state_dict())
+            best, best_state = (loss, step), copy.deepcopy(mean.state_dict())
         elif sum(at > best[1] for at, _, _ in losses) >= training.patience:
             break
     network.load_state_dict(best_state)
     network.eval()
     left_out = tuple(str(names[k]) for k in sorted(set(range(len(names))) - set(whole_numbers(pool[:, 0]))))
     return Fitted(steps=step, best_step=best[1], loss=best[0], losses=tuple(losses), left_out=left_out)
+
+
+def _follow(mean: nn.Module, network: nn.Module, share: float) -> None:
+    with torch.no_grad():
+        for kept, now in zip(mean.parameters(), network.parameters(), strict=True):
+            kept.lerp_(now, share)
 
 
 def _factor(progress: float, warmup: float) -> float:
