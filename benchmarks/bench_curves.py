@@ -15,6 +15,7 @@ import numpy as np
 
 import harness
 from curve_data import FITTED, SIZE, annealed, finished, hagele, of_gpt, of_size, validation_curve
+from curve_intervals import ends
 from forescale.curves import Curve, CurveLaw, collapse, fit_curve_law, fit_final_law
 from forescale.curves._families import FAMILIES
 from forescale.curves._fit import _bend, _points  # pyright: ignore[reportPrivateUsage]
@@ -39,6 +40,7 @@ def main() -> None:
             for fitted, unseen in (("cosine", "811"), ("811", "cosine"))
         },
         prior=prior(runs),
+        intervals=ends(runs),
         final=final_losses([row for row in runs if annealed(row)]),
         sizes=unseen_sizes(),
         divergence=divergence(runs),
@@ -85,6 +87,7 @@ def errors(law: CurveLaw, curve: Curve) -> Row:
         "worst": float(relative.max()),
         "final": float(predicted[-1] - curve.loss[-1]),
         "covered by 80 %": float(np.mean((low <= curve.loss) & (curve.loss <= high))),
+        "end held by 80 %": bool(low[-1] <= curve.loss[-1] <= high[-1]),
     }
 
 
