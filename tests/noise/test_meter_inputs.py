@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from forescale.errors import ForescaleError
 from forescale.noise import Meter
-from forescale.noise._records import MOST_EXAMPLES
+from forescale.noise._kinds._records import MOST_EXAMPLES
 
 
 @pytest.fixture(autouse=True)

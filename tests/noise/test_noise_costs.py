@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from forescale.noise._linear import _at_once, _gram, weight_gradient
+from forescale.noise._kinds._linear import _at_once, _gram, weight_gradient
 
 
 def counted(work: Any, *shape: int) -> int:

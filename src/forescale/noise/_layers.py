@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor, nn
 
 from forescale.errors import ForescaleError
-from forescale.noise._known import rules_of
+from forescale.noise._kinds._known import rules_of
 from forescale.noise._site import Site, is_followed
 
 if TYPE_CHECKING:

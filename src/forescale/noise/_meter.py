@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from forescale.errors import ForescaleError
 from forescale.noise._estimate import Averages, NoiseScale, Ratio, components, noise_scale, predicted, ratio
 from forescale.noise._gradients import Processes, squared_norms
+from forescale.noise._kinds._records import MOST_EXAMPLES
 from forescale.noise._layers import Layer, find_layers
 from forescale.noise._mixing import check_loss, check_uses, refuse_mixing, tensors_of
-from forescale.noise._records import MOST_EXAMPLES
 from forescale.noise._shares import Shares, gather
 from forescale.noise._site import Hook
 

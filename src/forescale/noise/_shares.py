@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from forescale.errors import ForescaleError
+from forescale.noise._kinds._records import CALLS, COUNT
 from forescale.noise._layers import Layer
-from forescale.noise._records import CALLS, COUNT
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

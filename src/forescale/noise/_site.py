@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from forescale.errors import ForescaleError
-from forescale.noise._known import eps_of
-from forescale.noise._records import make_slot
-from forescale.noise._rules import KINDS, RULES, counted
+from forescale.noise._kinds._known import eps_of
+from forescale.noise._kinds._records import make_slot
+from forescale.noise._kinds._rules import KINDS, RULES, counted
 
 if TYPE_CHECKING:
     from forescale.noise._meter import Meter

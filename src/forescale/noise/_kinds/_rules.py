@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from forescale.errors import ForescaleError
-from forescale.noise._experts import TrackedExperts, sizes_of
-from forescale.noise._known import Seen
-from forescale.noise._linear import ELEMENT, TrackedLinear
-from forescale.noise._norms import TrackedLayerNorm, TrackedRMSNorm
-from forescale.noise._tables import CountedPositions, PerExample, TrackedEmbedding
+from forescale.noise._kinds._experts import TrackedExperts, sizes_of
+from forescale.noise._kinds._known import Seen
+from forescale.noise._kinds._linear import ELEMENT, TrackedLinear
+from forescale.noise._kinds._norms import TrackedLayerNorm, TrackedRMSNorm
+from forescale.noise._kinds._tables import CountedPositions, PerExample, TrackedEmbedding
 
 if TYPE_CHECKING:
     from forescale.noise._site import Site

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from forescale.noise._linear import once, wide
-from forescale.noise._records import record
+from forescale.noise._kinds._linear import once, wide
+from forescale.noise._kinds._records import record
 
 
 class TrackedExperts(torch.autograd.Function):

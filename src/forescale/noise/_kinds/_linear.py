@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from forescale.noise._records import record, squared
+from forescale.noise._kinds._records import record, squared
 
 # FLOPs of a matrix product in the time in which an element is written and read: about 0.46 ns at 58 GFLOP/s on a CPU core,
 # measured; 10 bytes at 3 TB/s against 400 TFLOP/s on an H100, from its data sheet.

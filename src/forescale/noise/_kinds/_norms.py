@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from forescale.noise._linear import by_example, once, wide
-from forescale.noise._records import record, squared
+from forescale.noise._kinds._linear import by_example, once, wide
+from forescale.noise._kinds._records import record, squared
 
 linalg: Any = torch.linalg
 aten: Any = torch.ops.aten

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from forescale.noise._linear import once
-from forescale.noise._records import record, squared
+from forescale.noise._kinds._linear import once
+from forescale.noise._kinds._records import record, squared
 
 
 class TrackedEmbedding(torch.autograd.Function):
