@@ -32,12 +32,12 @@ def print_watched(found: Watched) -> None:
     """The curve so far, where it will end, the events and the notes."""
     console, log = make_console(), found.log
     share = "" if log.share is None else f" of {log.total:,.0f} ({log.share:.0%})"
-    console.print(Text(f"{log.name}: step {log.step[-1]:,.0f}{share}", style="bold"))
+    console.print(Text(f"{log.name}: {log.unit} {log.step[-1]:,.0f}{share}", style="bold"))
     if drawn := _curve(log):
         console.print(Text(drawn))
     for name, end in (("loss", found.final_loss), ("held-out loss", found.final_val_loss)):
         if end is not None:
-            console.print(Text.assemble((f"{name} at step {end.step:,.0f}: ", "bold"), _said(end)))
+            console.print(Text.assemble((f"{name} at {log.unit} {end.step:,.0f}: ", "bold"), _said(end)))
     if found.final_loss is not None:
         console.print(Text(f"{found.final_loss.said}.", style="dim"))
     if found.events:
@@ -72,4 +72,4 @@ def _curve(log: Log) -> str:
     step, loss = (step[later], loss[later]) if later.sum() > 8 else (step, loss)
     groups = np.array_split(np.arange(len(step)), min(POINTS, len(step)))
     points = ([float(step[g].mean()) for g in groups], [float(np.median(loss[g])) for g in groups])
-    return run_curve({"loss": points}, height=10).replace("tokens", "step  ")
+    return run_curve({"loss": points}, height=10).replace("tokens", f"{log.unit:<6}")

@@ -32,25 +32,28 @@ def watch_figure(found: Watched) -> Axes:
         above = below = figure.add_subplot()
     else:
         above, below = figure.subplots(2, 1, sharex=True, gridspec_kw={"height_ratios": (3, 1)})
-        _line(below, log.step, log.norm, BLUE)
-        below.set(yscale="log", ylabel="gradient norm")
+        _norms(below, log.step, log.norm)
     _line(above, log.step, log.loss, GREEN)
     above.set(ylabel="loss (nats per token)")
     if found.final_loss is not None:
         _end(above, found.final_loss, float(log.step[-1]))
     _events(above, found)
     _limits(above, found)
-    below.set_xlabel("step")
+    below.set_xlabel(log.unit)
     below.xaxis.set_major_formatter(_step_text)
     for axes in {above, below}:
         axes.spines[["top", "right"]].set_visible(False)
-        axes.tick_params(labelsize=SMALL)
+        axes.tick_params(labelsize=SMALL, which="both")
     above.legend(fontsize=SMALL, frameon=False, ncols=4, loc="lower left", bbox_to_anchor=(0, 1))
     return above
 
 
 def _step_text(value: float, _place: int | None) -> str:
     return humanize(value) if value > 0 else "0"
+
+
+def _norm_text(value: float, _place: int | None) -> str:
+    return f"{value:g}"
 
 
 def _line(axes: Any, step: Any, values: Any, colour: str) -> None:
@@ -63,6 +66,18 @@ def _line(axes: Any, step: Any, values: Any, colour: str) -> None:
     middle = np.median(np.lib.stride_tricks.sliding_window_view(values, width), axis=1)
     axes.plot(step, values, color=GREY, linewidth=0.5, alpha=0.5)
     axes.plot(step[width - 1 :], middle, color=colour, linewidth=1.5)
+
+
+def _norms(axes: Any, step: Any, norm: Any) -> None:
+    """Gradient norms on a logarithmic axis; those of 0 or without a number are left out."""
+    import numpy as np
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    axes.set(yscale="log", ylabel="gradient norm")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axes.yaxis.set_major_formatter(_norm_text)
+    axes.yaxis.set_minor_formatter(NullFormatter())
+    _line(axes, step, np.where(norm > 0, norm, np.nan), BLUE)
 
 
 def _end(axes: Any, end: EndLoss, now: float) -> None:

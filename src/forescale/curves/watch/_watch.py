@@ -56,6 +56,7 @@ class Watched:
         return {
             "schema_version": 1,
             "run": self.log.name,
+            "unit": self.log.unit,
             "step": float(self.log.step[-1]),
             "steps": self.log.total,
             "share": self.log.share,
