@@ -155,7 +155,7 @@ def simple(files: Sequence[File]) -> dict[str, Scores]:
 def beyond(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """How far outside the range of all earlier values, as a share of it; negative inside."""
     high, low = np.maximum.accumulate(values)[:-1], np.minimum.accumulate(values)[:-1]
-    out = np.maximum(values[1:] - high, low - values[1:]) / np.maximum(high - low, np.finfo(float).tiny)
+    out = np.maximum(values[1:] - high, low - values[1:]) / np.maximum(high - low, 1e-9)
     return np.concatenate([[-1.0], np.clip(out, -1.0, 1e9)])
 
 

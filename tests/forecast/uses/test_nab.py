@@ -65,3 +65,51 @@ def test_the_best_threshold_is_found() -> None:
 def test_windows_are_needed() -> None:
     with pytest.raises(ForescaleError, match="a window"):
         nab_score(alarms(), [[]])
+
+
+def by_the_rule(scores: list[np.ndarray], windows: list[list[tuple[int, int]]], threshold: float) -> float:
+    """The rule value by value, as the benchmark's paper tells it: the second computation."""
+    total, count = 0.0, sum(map(len, windows))
+    for values, of_series in zip(scores, windows, strict=True):
+        earned = {}
+        for t in range(int(min(0.15 * len(values), 750)), len(values)):
+            if not values[t] >= threshold:
+                continue
+            inside = [k for k, (first, last) in enumerate(of_series) if first <= t <= last]
+            before = [(first, last) for first, last in of_series if last < t]
+            if inside:
+                first, last = of_series[inside[0]]
+                place = (t - last - 1) / (last - first + 1)
+                gain = (2 / (1 + math.exp(5 * place)) - 1) / (2 / (1 + math.exp(-5)) - 1)
+                earned[inside[0]] = max(earned.get(inside[0], -1.0), gain)
+            elif before:
+                first, last = before[-1]
+                total += 0.11 * (2 / (1 + math.exp(min(5 * (t - last) / (last - first), 700))) - 1)
+            else:
+                total -= 0.11
+        total += sum(earned.get(k, -1.0) for k in range(len(of_series)))
+    return 100 * (total + count) / (2 * count)
+
+
+def test_every_threshold_is_tried() -> None:
+    """Random scores with ties and holes: the score of some thresholds, and the best of all, by brute force."""
+    random = np.random.default_rng(4)
+    scores = [np.round(random.normal(size=n), 1) for n in (300, 200, 120)]
+    scores[1][150:160] = np.nan
+    windows = [[(100, 139), (200, 229)], [], [(60, 89)]]
+    for k, (first, last) in ((0, (110, 112)), (2, (61, 64))):
+        scores[k][first:last] += 3
+    for threshold in (0.0, 1.5, 3.3, 9.0):
+        assert nab_score(scores, windows, threshold=threshold).score == pytest.approx(
+            by_the_rule(scores, windows, threshold)
+        )
+    thresholds = np.unique(np.concatenate(scores))
+    best = max(by_the_rule(scores, windows, float(each)) for each in thresholds[np.isfinite(thresholds)])
+    assert nab_score(scores, windows).score == pytest.approx(best)
+    tried = [nab_score(scores, windows, threshold=float(each)).f1 for each in thresholds[np.isfinite(thresholds)]]
+    assert nab_score(scores, windows, best="f1").f1 == pytest.approx(max(tried))
+
+
+def test_silence_is_best_where_alarms_earn_nothing() -> None:
+    found = nab_score([np.arange(1000.0)[::-1]], [[(900, 901)]])
+    assert (found.score, found.threshold, found.false_alarms) == (0, math.inf, 0)

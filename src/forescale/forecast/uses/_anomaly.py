@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 LEAST = 1e-15  # of a share of the law: float64 tells no smaller ones apart
 NUMBERS = 2**21  # of windows at a time
 HIGHEST, FIRST, EVERY = 0.01, 50, 10  # share of earlier scores; how many are needed; how often they are looked at
-LEAST_EXCESS = 0.01  # mean excess, of the earlier scores' standard deviation
+MOST = 1e6  # of an excess: earlier scores may all be alike
 
 
 def anomalies(model: C2FAR, data: Any, *, memory: int = 1, span: int | None = None, calibrated: bool = False) -> Any:
@@ -65,8 +65,9 @@ def surprise(cdf: Any) -> Any:
 def excesses(scores: Any) -> Any:
     """By how much each score [values] exceeds the highest hundredth of those before it, in units of their mean excess.
 
-    Excesses over a high level are about exponential for many laws, so the number is comparable between series. NaN for the
-    first 50 scores. Source: peaks over threshold, as Siffer et al., KDD 2017, with an exponential tail.
+    Excesses over a high level are about exponential for many laws, so the number is comparable between series. One excess
+    of a standard deviation is added to those seen, for there are few at first. NaN for the first 50 scores. Source: peaks
+    over threshold, as Siffer et al., KDD 2017, with an exponential tail.
     """
     scores = np.asarray(scores, np.float64)
     found, known = np.full(len(scores), np.nan), np.flatnonzero(np.isfinite(scores))
@@ -75,22 +76,24 @@ def excesses(scores: Any) -> Any:
         place = int(len(past) * (1 - HIGHEST))
         top = np.partition(past, place)[place:]
         level = top.min()
-        mean = max((top - level).sum() / (len(top) + 1), LEAST_EXCESS * past.std(), np.finfo(float).tiny)
+        mean = max(((top - level).sum() + past.std()) / (len(top) + 1), np.finfo(float).tiny)
         now = known[start : start + EVERY]
-        found[now] = (scores[now] - level) / mean
+        excess = scores[now] - level
+        found[now] = excess / np.maximum(mean, np.abs(excess) / MOST)
     return found
 
 
 def _shares(network: Any, cutter: Cutter, number: int, length: int) -> Any:
     """The share of the law below each value of a series; NaN where there is none."""
     layout, found = cutter.layout, np.full(length, np.nan)
-    origins = torch.tensor(_origins(length, layout))
+    origins = _origins(length, layout)
     size = max(min(BATCH, NUMBERS // (layout.reach + layout.horizon)), 1)
-    for part in origins.split(size) if len(origins) else ():
-        windows = cutter.cut(torch.full_like(part, number), part)
+    for start in range(0, len(origins), size):
+        part = origins[start : start + size]
+        windows = cutter.cut(torch.tensor([number] * len(part)), torch.tensor(part))
         doubled = {name: getattr(windows, name).double() for name in ("z", "calendar", "static")}
         _, cdf = window_log_probs(network, dataclasses.replace(windows, **doubled))
-        found[part[:, None].numpy() + np.arange(layout.horizon)] = cdf
+        found[part[0] : part[-1] + layout.horizon] = cdf.reshape(-1)
     return found
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -14,13 +13,11 @@ from forescale.errors import ForescaleError
 from forescale.forecast._likelihood import window_log_probs
 from forescale.forecast._sample import uniforms
 from forescale.forecast._series import Panel
-from forescale.forecast._torch import from_array, normal_cdf, normal_quantile
+from forescale.forecast._torch import normal_cdf, normal_quantile
+from forescale.forecast.uses._bridge import bridged, worth_of
 
 if TYPE_CHECKING:
     from forescale.forecast._c2far import C2FAR
-
-ROUNDS = 12  # at most, of the likelihood's way from 0 to 1
-MOVES = (0.9, 0.5, 0.25)  # of a round: how large, 1 being a fresh path
 
 
 def interpolate(
@@ -56,7 +53,7 @@ def interpolate(
         columns.append(weighted_quantiles(drawn, weights, quantiles))
         names += [panel.ids[number]] * (stop - start)
         times.append(panel.step.times(panel.first[number], start, stop))
-        worth += [_worth(weights)] * (stop - start)
+        worth += [worth_of(weights)] * (stop - start)
     if not names:
         raise ForescaleError("the series have no gap with values before it: there is nothing to fill.")
     found = np.concatenate(columns, 1)
@@ -77,36 +74,14 @@ def _gaps(panel: Panel) -> Iterator[tuple[int, int, int]]:
 def _weighted(
     model: C2FAR, panel: Panel, number: int, start: int, stop: int, after: int, paths: int, seed: int
 ) -> tuple[Any, Any]:
-    """Paths [paths, gap] and their weights, which sum to 1.
-
-    A path is a function of the normal numbers that it is drawn by. These are moved from their own law to their law given
-    both sides in rounds: the likelihood counts more and more, the likely are copied, and each copy is moved a little and kept
-    or put back (sequential Monte Carlo by tempering: Del Moral, Doucet and Jasra 2006; the moves of Cotter et al. 2013).
-    """
+    """Paths [paths, gap] and their weights, which sum to 1."""
     known = panel.values[number][stop : stop + after]
-    seeds = [zlib.crc32(f"{seed}/{panel.ids[number]}/{start}".encode())]
-    normal = normal_quantile(uniforms(seeds, paths, stop - start)[0].clamp(1e-7, 1 - 1e-7))
-    random = np.random.default_rng(seeds)
+    own = zlib.crc32(f"{seed}/{panel.ids[number]}/{start}".encode())
+    normal = normal_quantile(uniforms([own], paths, stop - start)[0].clamp(1e-7, 1 - 1e-7))
     draw = _Gap(model=model, panel=panel, number=number, start=start, known=known)
-    drawn, likely = draw(normal)
     if not len(known):
-        return drawn, np.full(paths, 1 / paths)
-    power = 0.0
-    for _ in range(ROUNDS):
-        raised = _raised(likely, power)
-        weight = _shares((raised - power) * likely)
-        if raised == 1:
-            return _merged(drawn, weight)
-        power, kept = raised, _resampled(weight, random)
-        normal, drawn, likely = normal[kept], drawn[kept], likely[kept]
-        for move in MOVES:
-            noise = from_array(random.standard_normal(normal.shape)).float()
-            moved = math.sqrt(1 - move**2) * normal + move * noise
-            tried, promise = draw(moved)
-            accept = np.log(random.random(paths)) < power * (promise - likely)
-            drawn, likely = np.where(accept[:, None], tried, drawn), np.where(accept, promise, likely)
-            normal[from_array(accept)] = moved[from_array(accept)]
-    return _merged(drawn, _shares((1 - power) * likely))
+        return draw(normal)[0], np.full(paths, 1 / paths)
+    return bridged(draw, normal, np.random.default_rng(own))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,7 +98,7 @@ class _Gap:
         model, number, start, known = self.model, self.number, self.start, self.known
         paths, gap = normal.shape
         before = self.panel.until(_ends(self.panel, number, start))
-        drawn: Any = model._drawn_by(before, [number], [start], normal_cdf(normal)[None])[0]  # pyright: ignore[reportPrivateUsage]
+        drawn = model._drawn_by(before, [number], [start], normal_cdf(normal)[None])[0]  # pyright: ignore[reportPrivateUsage]
         if not len(known):
             return drawn, np.zeros(paths)
         filled = Panel(
@@ -134,40 +109,6 @@ class _Gap:
         )
         windows = model._cut(filled, range(paths), [start] * paths, gap + len(known))  # pyright: ignore[reportPrivateUsage]
         return drawn, np.nansum(window_log_probs(model._ready()[0], windows)[0][:, gap:], 1)  # pyright: ignore[reportPrivateUsage]
-
-
-def _raised(likely: Any, power: float) -> float:
-    """The power of the likelihood that leaves half the paths' worth, at most 1."""
-    low, high = power, 1.0
-    if _worth(_shares((1 - power) * likely)) >= len(likely) / 2:
-        return 1.0
-    for _ in range(40):
-        middle = (low + high) / 2
-        enough = _worth(_shares((middle - power) * likely)) >= len(likely) / 2
-        low, high = (middle, high) if enough else (low, middle)
-    return low
-
-
-def _shares(logs: Any) -> Any:
-    weight: Any = np.exp(logs - logs.max())
-    return weight / weight.sum()
-
-
-def _worth(weights: Any) -> float:
-    """How many equally weighted paths they are worth."""
-    return float(1 / (weights**2).sum())
-
-
-def _resampled(weights: Any, random: Any) -> Any:
-    """Which paths go on, systematically: each about as often as its weight says."""
-    places = (random.random() + np.arange(len(weights))) / len(weights)
-    return np.searchsorted(np.cumsum(weights), places).clip(max=len(weights) - 1)
-
-
-def _merged(drawn: Any, weights: Any) -> tuple[Any, Any]:
-    """Copies of a path count as one."""
-    paths, place = np.unique(drawn, axis=0, return_inverse=True)
-    return paths, np.bincount(place.reshape(-1), weights, len(paths))
 
 
 def _ends(panel: Panel, number: int, start: int) -> list[int]:
