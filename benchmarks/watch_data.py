@@ -17,7 +17,7 @@ from forescale.curves.watch._end import PARTS
 Array = NDArray[np.float64]
 TINY = Path(__file__).resolve().parents[1] / ".cache" / "tune_demo"
 # Every so many of a source's runs, where there are hundreds.
-HAGELE, XLSTM, OPTIMIZERS = 4, 4, 6
+HAGELE, XLSTM, OPTIMIZERS = 8, 8, 12
 LEAST = 1500  # records of a tiny run
 
 
