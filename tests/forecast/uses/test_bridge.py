@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
 import torch
 
+from forescale.forecast import C2FAR, Training
+from forescale.forecast._frames import read_panel
+from forescale.forecast._likelihood import window_log_probs
+from forescale.forecast._series import Panel
+from forescale.forecast._windows import Cutter
 from forescale.forecast.uses._bridge import bridged, worth_of
+from forescale.forecast.uses._sided import SidedDraw
 
 A, GAP = 0.9, 12
 
@@ -54,3 +62,32 @@ def test_weights_alone_would_not_do() -> None:
     _, likely = draw(torch.randn(1000, GAP, generator=torch.Generator().manual_seed(0)))
     weight = np.exp(likely - likely.max())
     assert worth_of(weight / weight.sum()) < 5
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"lags": (5,), "bins": (6, 4)},
+        {"lags": (), "bins": (6, 4), "network": "separate"},
+        {"lags": (5,), "law": "normal"},
+    ],
+)
+def test_one_pass_gives_the_likelihood_of_what_follows(options: dict[str, Any]) -> None:
+    """Against the teacher-forced likelihood of each path between its sides; a value that is missing there counts nothing."""
+    y = np.random.default_rng(0).normal(size=120).cumsum()
+    whole = pl.DataFrame({"ds": range(120), "y": y})
+    model = C2FAR(training=Training(steps=3, batch=4), horizon=6, context=8, span=20, hidden=4, **options)
+    model.fit(whole, progress=False)
+    network, layout = model._ready()  # pyright: ignore[reportPrivateUsage]
+    panel, _ = read_panel(whole)
+    after = y[84:90].copy()
+    after[5] = np.nan
+    windows = model._cut(panel.until([80]), [0], [80], 10)  # pyright: ignore[reportPrivateUsage]
+    drawn, likely = SidedDraw(network, windows, after)(torch.randn(5, 4))
+    for path, each in zip(drawn, likely, strict=True):
+        filled = Panel(ids=(0,), first=(0,), values=(np.r_[y[:80], path, after],), step=panel.step)
+        cut = Cutter(filled, dataclasses.replace(layout, horizon=10), ahead=10).cut(
+            torch.tensor([0]), torch.tensor([80])
+        )
+        in_own_unit = window_log_probs(network, cut)[0][0, 4:9].sum() + 5 * math.log(float(cut.unit[0]))
+        assert each == pytest.approx(in_own_unit, rel=1e-4)

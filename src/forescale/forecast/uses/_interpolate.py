@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from forescale.errors import ForescaleError
-from forescale.forecast._likelihood import window_log_probs
+from forescale.forecast._answers import supported
 from forescale.forecast._sample import uniforms
 from forescale.forecast._series import Panel
-from forescale.forecast._torch import normal_cdf, normal_quantile
+from forescale.forecast._torch import normal_quantile
 from forescale.forecast.uses._bridge import bridged, worth_of
+from forescale.forecast.uses._sided import SidedDraw
 
 if TYPE_CHECKING:
     from forescale.forecast._c2far import C2FAR
@@ -78,37 +78,15 @@ def _weighted(
     known = panel.values[number][stop : stop + after]
     own = zlib.crc32(f"{seed}/{panel.ids[number]}/{start}".encode())
     normal = normal_quantile(uniforms([own], paths, stop - start)[0].clamp(1e-7, 1 - 1e-7))
-    draw = _Gap(model=model, panel=panel, number=number, start=start, known=known)
-    if not len(known):
-        return draw(normal)[0], np.full(paths, 1 / paths)
-    return bridged(draw, normal, np.random.default_rng(own))
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Gap:
-    """From normal numbers [paths, gap] to paths, and the log likelihood of the known values after each."""
-
-    model: C2FAR
-    panel: Panel
-    number: int
-    start: int
-    known: Any
-
-    def __call__(self, normal: Any) -> tuple[Any, Any]:
-        model, number, start, known = self.model, self.number, self.start, self.known
-        paths, gap = normal.shape
-        before = self.panel.until(_ends(self.panel, number, start))
-        drawn = model._drawn_by(before, [number], [start], normal_cdf(normal)[None])[0]  # pyright: ignore[reportPrivateUsage]
-        if not len(known):
-            return drawn, np.zeros(paths)
-        filled = Panel(
-            ids=tuple(range(paths)),
-            first=(self.panel.first[number],) * paths,
-            values=tuple(np.concatenate([self.panel.values[number][:start], path, known]) for path in drawn),
-            step=self.panel.step,
-        )
-        windows = model._cut(filled, range(paths), [start] * paths, gap + len(known))  # pyright: ignore[reportPrivateUsage]
-        return drawn, np.nansum(window_log_probs(model._ready()[0], windows)[0][:, gap:], 1)  # pyright: ignore[reportPrivateUsage]
+    windows = model._cut(panel.until(_ends(panel, number, start)), [number], [start], stop - start + len(known))  # pyright: ignore[reportPrivateUsage]
+    draw = SidedDraw(model._ready()[0], windows, known)  # pyright: ignore[reportPrivateUsage]
+    if len(known):
+        drawn, weights = bridged(draw, normal, np.random.default_rng(own))
+    else:
+        drawn, weights = draw(normal)[0], np.full(paths, 1 / paths)
+    return supported(model.options, panel.until(_ends(panel, number, start)), [number], [start], drawn[None])[
+        0
+    ], weights
 
 
 def _ends(panel: Panel, number: int, start: int) -> list[int]:
