@@ -221,7 +221,7 @@ def test_too_short_series_are_left_out_and_named(series: pl.DataFrame) -> None:
     made = C2FAR(training=Training(steps=2, batch=4, checks=1), **SMALL)
     made.fit(pl.concat([series, wave(9, "tiny")]))
     assert made.fitted.left_out == ("tiny",)
-    with pytest.raises(ForescaleError, match="no window to train on"):
+    with pytest.raises(ForescaleError, match=r"no window to train on: with a horizon of 6.* the longest has 9"):
         made.fit(wave(9, "tiny"))
     with pytest.raises(ForescaleError, match="no window to train on"):
         made.fit(wave(90, "flat").with_columns(y=pl.lit(2.0)))
@@ -236,7 +236,14 @@ def test_too_short_series_are_left_out_and_named(series: pl.DataFrame) -> None:
         ({"bin": (2, 2)}, "bin is no option"),
         ({"scaling": "max"}, "one of min-max, standard"),
         ({"law": "normal", "network": "separate"}, "shared"),
-        ({"lags": (0, 3)}, "lags"),
+        ({"horizon": None}, "horizon must be a whole number from 1 on; got None"),
+        ({"horizon": float("nan")}, "horizon must be a whole number from 1 on; got nan"),
+        ({"horizon": "24"}, "got '24'"),
+        ({"lags": (0, 3)}, "each of lags must be a whole number from 1 on; got 0"),
+        ({"lags": 24}, "lags must be a list of whole numbers; got 24"),
+        ({"bins": "20"}, "bins must be a list"),
+        ({"dropout": 1.5}, "dropout is a share"),
+        ({"training": "long"}, "training is a Training"),
         ({"backbone": "mamba"}, "one of lstm, transformer"),
         ({"backbone": "transformer", "network": "separate"}, "separate networks are LSTMs"),
     ],
@@ -244,6 +251,27 @@ def test_too_short_series_are_left_out_and_named(series: pl.DataFrame) -> None:
 def test_options_that_cannot_be(options: dict, said: str) -> None:
     with pytest.raises(ForescaleError, match=said):
         C2FAR(**options)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"steps": 0}, "steps must be a whole number"),
+        ({"learning_rate": float("nan")}, "learning_rate must be a number above 0"),
+        ({"weight_decay": -1.0}, "weight_decay must be 0 or more"),
+        ({"validation": -1}, "validation must be 0 or more"),
+        ({"warmup": 1.0}, "warmup is a share"),
+    ],
+)
+def test_training_that_cannot_be(options: dict, said: str) -> None:
+    with pytest.raises(ForescaleError, match=said):
+        Training(**options)
+
+
+def test_training_that_diverges_is_told(series: pl.DataFrame) -> None:
+    wild = Training(steps=20, batch=8, checks=2, learning_rate=1e12)
+    with pytest.raises(ForescaleError, match="training diverged: no check of 20 steps"):
+        C2FAR(training=wild, **SMALL).fit(series)
 
 
 def test_questions_that_cannot_be(model: C2FAR, series: pl.DataFrame) -> None:
@@ -254,7 +282,10 @@ def test_questions_that_cannot_be(model: C2FAR, series: pl.DataFrame) -> None:
     asked = [
         (lambda: model.predict(series, 0), "horizon"),
         (lambda: model.predict(series, -1), "horizon"),
+        (lambda: model.predict(series, 2.0), "the horizon must be a whole number from 1 on; got 2.0"),
         (lambda: model.sample(series, 3, 0), "paths"),
+        (lambda: model.predict(series, level=80), "level must be a list of numbers; got 80"),
+        (lambda: model.quantiles(series, quantiles=0.5), "quantiles must be a list of numbers; got 0.5"),
         (lambda: model.quantiles(series, 3, (0.1, 1.0)), "between 0 and 1"),
         (lambda: model.predict(series, 3, level=(100,)), "per cent"),
         (lambda: model.predict(daily), "trained on series of step 1 hours"),

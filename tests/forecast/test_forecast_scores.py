@@ -57,3 +57,11 @@ def test_missing_values_and_series_of_zeros_are_left_out() -> None:
 def test_shapes_that_do_not_match() -> None:
     with pytest.raises(ForescaleError, match="must match"):
         scores(np.zeros((2, 5, 3)), np.zeros((2, 4)))
+
+
+def test_values_and_paths_that_have_no_scores() -> None:
+    for y, count in ((np.full((2, 4), np.nan), 0), (np.zeros((2, 4)), 8)):
+        with pytest.raises(ForescaleError, match=f"got {count} observed values, all 0"):
+            scores(np.ones((2, 3, 4)), y)
+    with pytest.raises(ForescaleError, match="paths must be finite"):
+        scores(np.full((2, 3, 4), np.inf), np.ones((2, 4)))

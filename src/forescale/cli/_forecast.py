@@ -79,8 +79,9 @@ def forecast(
         from forescale.plots import picture_format
 
         picture_format(plot)  # refuses another suffix before any work is done
-    if horizon < 1:
-        raise ForescaleError(f"--horizon must be a whole number from 1 on; got {horizon}.")
+    for name, count in (("--horizon", horizon), ("--paths", paths), ("--steps", 1 if steps is None else steps)):
+        if count < 1:
+            raise ForescaleError(f"{name} must be a whole number from 1 on; got {count}.")
     if model is not None and (steps is not None or save is not None):
         raise ForescaleError(
             "--model forecasts with a saved model; --steps and --save go with training: leave them out."

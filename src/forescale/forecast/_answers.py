@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 def interval_columns(name: str, level: Sequence[float]) -> dict[str, float]:
     """Column -> quantile: the median, then both ends of each central interval (per cent)."""
-    for each in level:
+    for each in _numbers(level, "level"):
         if not 0 < each < 100:
             raise ForescaleError(f"an interval holds more than 0 and less than 100 per cent; got {each}.")
     ends = [
@@ -28,10 +29,16 @@ def interval_columns(name: str, level: Sequence[float]) -> dict[str, float]:
 
 def quantile_columns(quantiles: Sequence[float]) -> dict[str, float]:
     """Column -> quantile: q0.1 and so on."""
-    for share in quantiles:
+    for share in _numbers(quantiles, "quantiles"):
         if not 0 < share < 1:
             raise ForescaleError(f"a quantile lies between 0 and 1; got {share}.")
     return {f"q{share:g}": share for share in quantiles}
+
+
+def _numbers(values: Any, name: str) -> Sequence[float]:
+    if isinstance(values, (str, Real)) or not all(isinstance(each, Real) for each in values):
+        raise ForescaleError(f"{name} must be a list of numbers; got {values!r}: write {name}=({values},).")
+    return values
 
 
 def future(panel: Panel, horizon: int, repeats: int = 1) -> tuple[Any, list[Any]]:

@@ -40,7 +40,7 @@ def backtest(
     """Fit before all windows, and draw each from its true past."""
     apart = horizon if step is None else whole(step, "step")
     starts = window_starts(panel, whole(windows, "windows"), apart, horizon)
-    whole(paths, "paths")
+    paths = whole(paths, "paths")
     model._fit(panel.until(starts[:, 0].tolist()), progress)  # pyright: ignore[reportPrivateUsage]
     series = [s for s, row in enumerate(starts) for _ in row]
     drawn = model._drawn(panel, series, starts.reshape(-1).tolist(), horizon, paths, seed)  # pyright: ignore[reportPrivateUsage]

@@ -18,7 +18,10 @@ def from_entries(entries: Iterable[Any]) -> Panel:
     series: list[tuple[int, Step, Any]] = []
     for number, entry in enumerate(entries):
         if not (isinstance(entry, Mapping) and "start" in entry and "target" in entry):
-            raise ForescaleError("a data set holds entries with start and target, as GluonTS's; got another.")
+            raise ForescaleError(
+                f"a data set holds entries with start and target, as GluonTS's; got {_said(entry)}: or give a long frame "
+                "with unique_id, ds and y."
+            )
         found = cast("Mapping[str, Any]", entry)
         ids.append(found.get("item_id", number))
         series.append((*_start(found["start"]), _target(found["target"], ids[-1])))
@@ -29,6 +32,12 @@ def from_entries(entries: Iterable[Any]) -> Panel:
         raise ForescaleError(f"all series must have the same step; got {' and '.join(sorted(map(str, steps)))}.")
     step, values = steps.pop(), tuple(target for _, _, target in series)
     return Panel(ids=tuple(ids), first=tuple(first for first, _, _ in series), values=values, step=step)
+
+
+def _said(entry: Any) -> str:
+    if isinstance(entry, Mapping):
+        return f"one with {', '.join(map(str, cast('Mapping[Any, Any]', entry)))}"
+    return f"one of type {type(entry).__name__}"
 
 
 def _target(target: Any, name: Any) -> Any:

@@ -49,7 +49,9 @@ class Forecaster(ABC):
 
     def __init__(self, options: Options, training: Training | None) -> None:
         self.options = options
-        self.training = training or Training()
+        self.training = Training() if training is None else training
+        if not isinstance(self.training, Training):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise ForescaleError(f"training is a Training, such as Training(steps=500); got {training!r}.")
         self.fitted: Fitted | None = None
         self.step: Step | None = None
         self._network: Any = None
@@ -99,8 +101,8 @@ class Forecaster(ABC):
         The paths of a series do not depend on which others are in the frame, but for rounding.
         """
         panel, origin = self._read(data)
-        horizon = self._horizon(horizon)
-        drawn = self._ahead(panel, horizon, whole(paths, "paths"), seed)
+        horizon, paths = self._horizon(horizon), whole(paths, "paths")
+        drawn = self._ahead(panel, horizon, paths, seed)
         times, names = answers.future(panel, horizon, paths)
         number = np.tile(np.repeat(np.arange(paths), horizon), len(panel.ids))
         return origin.frame({"unique_id": names, "sample": number, "y": drawn.reshape(-1)}, times)
@@ -238,7 +240,8 @@ class Forecaster(ABC):
     def _horizon(self, horizon: int | None) -> int:
         if horizon is None:
             return self.options.horizon
-        self.check_horizon(whole(horizon, "the horizon"))
+        horizon = whole(horizon, "the horizon")
+        self.check_horizon(horizon)
         return horizon
 
     def _ahead(self, panel: Panel, horizon: int, paths: int, seed: int) -> Any:

@@ -58,9 +58,9 @@ def read_panel(data: Any, *, step: Step | None = None) -> tuple[Panel, Origin]:
     if frame.shape[0] == 0:
         raise ForescaleError("the frame has no rows: give at least one series.")
     times, kind, zone = _times(frame["ds"])
-    values = _values(frame["y"])
     named = "unique_id" in frame.columns
-    ids = frame["unique_id"].to_list() if named else [LONE] * len(values)
+    ids = frame["unique_id"].to_list() if named else [LONE] * len(times)
+    values = _values(frame["y"], ids)
     origin = Origin(backend=frame.implementation, kind=kind, zone=zone, named=named)
     return _panel(_grouped(ids, times, values), kind, step), origin
 
@@ -112,12 +112,17 @@ def _parsed(column: Any) -> Any:
         ) from error
 
 
-def _values(column: Any) -> np.ndarray[Any, np.dtype[np.float64]]:
+def _values(column: Any, ids: Sequence[Any]) -> np.ndarray[Any, np.dtype[np.float64]]:
+    if column.null_count() == len(column):
+        raise ForescaleError(f"y must hold numbers; all of its {len(column)} values are missing: give observed ones.")
     if not (column.dtype.is_numeric() or column.dtype == nw.Boolean):
-        raise ForescaleError(f"y must be numbers; got {column.dtype}.")
+        such = column.drop_nulls()[0]
+        raise ForescaleError(f"y must be numbers; got {column.dtype} such as {such!r}: write a gap as null or NaN.")
     values = column.cast(nw.Float64).to_numpy().astype(np.float64)
-    if np.isinf(values).any():
-        raise ForescaleError("y must be finite; got an infinite value: write a gap as null or NaN.")
+    if len(found := np.flatnonzero(np.isinf(values))):
+        raise ForescaleError(
+            f"y must be finite; got {values[found[0]]} in series {ids[found[0]]!r}: write a gap as null or NaN."
+        )
     return values
 
 

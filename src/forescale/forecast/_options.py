@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from numbers import Integral
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from forescale.errors import ForescaleError
 
@@ -44,8 +45,10 @@ class Options:
 
     def __post_init__(self) -> None:
         for name in ("horizon", "hidden", "layers", "context", "span", "season"):
-            if (value := getattr(self, name)) is not None:
-                whole(value, name)
+            if name in ("horizon", "hidden", "layers") or getattr(self, name) is not None:
+                whole(getattr(self, name), name)
+        for name in ("bins", "lags"):
+            _whole_numbers(getattr(self, name), name)
         for name, known in CHOICES.items():
             if getattr(self, name) not in known:
                 raise ForescaleError(f"{name} must be one of {', '.join(known)}; got {getattr(self, name)!r}.")
@@ -53,15 +56,22 @@ class Options:
             raise ForescaleError(f"separate networks hold a law of levels; got {self.law}: take network='shared'.")
         if self.network == "separate" and self.backbone != "lstm":
             raise ForescaleError(f"separate networks are LSTMs; got backbone {self.backbone!r}: take network='shared'.")
-        if self.lags and min(self.lags) < 1:
-            raise ForescaleError(f"lags must be 1 or more steps; got {min(self.lags)}.")
+        if not 0 <= self.dropout < 1:
+            raise ForescaleError(f"dropout is a share from 0 to below 1; got {self.dropout}.")
 
 
 def whole(number: Any, name: str) -> int:
     """The number, where it is a whole one from 1 on; else `ForescaleError`."""
-    if isinstance(number, bool) or int(number) != number or number < 1:
-        raise ForescaleError(f"{name} must be a whole number from 1 on; got {number}.")
+    if isinstance(number, bool) or not isinstance(number, Integral) or int(number) < 1:
+        raise ForescaleError(f"{name} must be a whole number from 1 on; got {number!r}.")
     return int(number)
+
+
+def _whole_numbers(numbers: Any, name: str) -> None:
+    if numbers is not None and not isinstance(numbers, (tuple, list)):
+        raise ForescaleError(f"{name} must be a list of whole numbers; got {numbers!r}: write {name}=({numbers},).")
+    for number in cast("Sequence[Any]", numbers or ()):
+        whole(number, f"each of {name}")
 
 
 CHOICES = {

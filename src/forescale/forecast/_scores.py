@@ -27,6 +27,13 @@ def scores(paths: Any, y: Any) -> dict[str, float]:
             f"paths [series, ..., paths, horizon] must match values [series, ..., horizon]; got {paths.shape} and {y.shape}."
         )
     seen = np.isfinite(y)
+    if not np.abs(y[seen]).any():
+        raise ForescaleError(
+            f"scores are shares of the sum of |y|, which must be above 0; got {int(seen.sum())} observed values, all 0: give "
+            "others."
+        )
+    if not np.isfinite(paths).all():
+        raise ForescaleError("paths must be finite; some are NaN or infinite: leave those series out.")
     truth = np.where(seen, y, 0.0)
     quantiles = np.quantile(paths, SHARES, axis=-2)
     pinball = _rules().quantile_score

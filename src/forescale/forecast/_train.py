@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from numbers import Real
 from typing import Any
 
 import torch
@@ -39,8 +40,13 @@ class Training:
         for name in ("steps", "batch", "checks", "patience"):
             whole(getattr(self, name), name)
         for name in ("learning_rate", "clip"):
-            if not getattr(self, name) > 0:
-                raise ForescaleError(f"{name} must be above 0; got {getattr(self, name)}.")
+            if not (isinstance(getattr(self, name), Real) and getattr(self, name) > 0):
+                raise ForescaleError(f"{name} must be a number above 0; got {getattr(self, name)!r}.")
+        for name in ("weight_decay", "validation", "context_weight"):
+            if not getattr(self, name) >= 0:
+                raise ForescaleError(f"{name} must be 0 or more; got {getattr(self, name)!r}.")
+        if not 0 <= self.warmup < 1:
+            raise ForescaleError(f"warmup is a share of the steps from 0 to below 1; got {self.warmup!r}.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,6 +98,11 @@ def fit_network(
             best, best_state = (loss, step), copy.deepcopy(mean.state_dict())
         elif sum(at > best[1] for at, _, _ in losses) >= training.patience:
             break
+    if not best[1]:
+        raise ForescaleError(
+            f"training diverged: no check of {step} steps found a finite loss at a learning rate of "
+            f"{training.learning_rate}: take a lower one."
+        )
     network.load_state_dict(best_state)
     network.eval()
     left_out = tuple(str(names[k]) for k in sorted(set(range(len(names))) - set(whole_numbers(pool[:, 0]))))
@@ -158,8 +169,9 @@ def _origins(cutter: Cutter, training: Training) -> tuple[Tensor, Tensor]:
     checked = _useful(cutter, torch.tensor(held).reshape(-1, 2))
     if not len(kept):
         raise ForescaleError(
-            f"no window to train on: a series needs {layout.horizon * (1 + training.validation) + 3} values or more "
-            "that are not all alike before the last horizon; give longer series or a shorter horizon."
+            f"no window to train on: with a horizon of {layout.horizon}, a series needs "
+            f"{layout.horizon * (1 + training.validation) + 3} values or more that are not all alike before the last "
+            f"horizon; the longest has {int(cutter.lengths.max())}: give longer series that vary, or a shorter horizon."
         )
     return kept, checked if len(checked) else kept[-1:]
 
