@@ -155,7 +155,7 @@ def test_arguments_of_deepar_become_options() -> None:
         ({"prediction_length": 0}, "prediction_length must be"),
         ({"num_parallel_samples": 0}, "num_parallel_samples must be"),
         ({"batch_size": 0}, "batch must be"),
-        ({"lr": -1.0}, "learning_rate must be above 0"),
+        ({"lr": -1.0}, "learning_rate must be a number above 0"),
         ({"hidden": 3, "depth": 3}, "depth is no option"),
     ],
     ids=str,
