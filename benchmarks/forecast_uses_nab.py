@@ -26,6 +26,7 @@ from forescale.forecast.uses import NabScore, anomalies, excesses, nab_score
 HORIZON, SPAN = 24, 4096  # windows are normalised by that much of the past: nearly all of most files
 WEIGHTS, QUIET = (0.0, 1.0, 2.0, 4.0), (1, 50, 100, 200)
 MODEL: dict[str, Any] = {"context": 48, "span": 1024, "hidden": 48, "lags": (), "calendar": False}
+SEEDS = 3  # trainings
 GAUSSIAN, EVERY = 6400, 100  # the windowed Gaussian's window and step in the benchmark
 Scores = list[np.ndarray[Any, Any]]
 
@@ -98,39 +99,49 @@ def published_scores(checkout: Path, detector: str, files: Sequence[File]) -> Sc
 
 
 def ours(files: Sequence[File]) -> tuple[dict[str, Scores], dict[str, Any]]:
-    """Surprise alone as it is and calibrated, with the values' own excess, and that alone; the last three as half A chose."""
-    probation = [each.values[: int(min(0.15 * len(each.values), 750))] for each in files]
-    model = C2FAR(horizon=HORIZON, training=Training(steps=600, batch=64, checks=10, patience=10), **MODEL)
-    model.fit(frame(probation), progress=False)
-    table = anomalies(model, frame([each.values for each in files]), span=SPAN)
-    bits = [part["score"].to_numpy() for part in table.partition_by("unique_id", maintain_order=True)]
-    print("scores are there", file=sys.stderr, flush=True)
-    surprising = [np.nan_to_num(excesses(each)) for each in bits]
+    """Surprise of each training and of their mean, as it is and calibrated; with values' own excess; and that alone."""
+    bits = [surprises(files, seed) for seed in range(SEEDS)]
+    mean = [np.mean(each, 0) for each in zip(*bits, strict=True)]
+    surprising = [np.nan_to_num(excesses(each)) for each in mean]
     extreme = [np.nan_to_num(np.fmax(excesses(each.values), excesses(-each.values))) for each in files]
+    alone = best_on_half_a(lambda steps: hushed(surprising, steps), [(steps,) for steps in QUIET], files)
+    values = best_on_half_a(lambda steps: hushed(extreme, steps), [(steps,) for steps in QUIET], files)
 
     def both(weight: float, steps: int) -> Scores:
-        return [quiet(a + weight * b, steps) for a, b in zip(surprising, extreme, strict=True)]
+        return hushed([a + weight * b for a, b in zip(surprising, extreme, strict=True)], steps)
 
-    alone, chosen, values = (
-        best_on_half_a(make, choices, files)
-        for make, choices in (
-            (lambda steps: both(0.0, steps), [(steps,) for steps in QUIET]),
-            (both, list(product(WEIGHTS, QUIET))),
-            (lambda steps: [quiet(each, steps) for each in extreme], [(steps,) for steps in QUIET]),
-        )
-    )
+    chosen = best_on_half_a(both, list(product(WEIGHTS, QUIET)), files)
     told = {"weight_of_values": chosen[0], "quiet": chosen[1], "quiet_alone": alone[0], "quiet_values": values[0]}
+    single = {
+        f"C2FAR, calibrated, training {k}": hushed([np.nan_to_num(excesses(s)) for s in each], *alone)
+        for k, each in enumerate(bits)
+    }
     return {
-        "C2FAR, bits": bits,
-        "C2FAR, calibrated": both(0.0, alone[0]),
+        "C2FAR, bits": mean,
+        **single,
+        "C2FAR, calibrated": hushed(surprising, *alone),
         "C2FAR, calibrated, and values' excess": both(*chosen),
-        "values' excess": [quiet(each, values[0]) for each in extreme],
+        "values' excess": hushed(extreme, *values),
     }, told
+
+
+def surprises(files: Sequence[File], seed: int) -> Scores:
+    """Bits of every value by a model that was trained on all files' probationary parts."""
+    probation = [each.values[: int(min(0.15 * len(each.values), 750))] for each in files]
+    training = Training(steps=600, batch=64, checks=10, patience=10, seed=seed)
+    model = C2FAR(horizon=HORIZON, training=training, **MODEL).fit(frame(probation), progress=False)
+    table = anomalies(model, frame([each.values for each in files]), span=SPAN)
+    print(f"training {seed} has its scores", file=sys.stderr, flush=True)
+    return [part["score"].to_numpy() for part in table.partition_by("unique_id", maintain_order=True)]
 
 
 def best_on_half_a(make: Callable[..., Scores], choices: Sequence[Any], files: Sequence[File]) -> Any:
     """The choice whose score there is highest."""
     return max(choices, key=lambda choice: _score(make(*choice), files, range(0, len(files), 2)).score)
+
+
+def hushed(scores: Scores, steps: int) -> Scores:
+    return [quiet(each, steps) for each in scores]
 
 
 def quiet(scores: np.ndarray[Any, Any], steps: int) -> np.ndarray[Any, Any]:
