@@ -3,9 +3,9 @@
     python benchmarks/bench_watch.py
 
 Forecasts are judged leaving one source out: the widths are learnt from the other sources. Detectors learn their tails
-from every second run; false alarms and planted faults are counted on the others, and their rivals have as many false alarms. Runs of
-`benchmarks/tune_demo.py` (tiny decoders) are used where they lie in .cache/tune_demo: they alone log gradient norms beside
-llm.c's run.
+from every second run; false alarms and planted faults are counted on the others, and their rivals have as many false
+alarms. Runs of `benchmarks/tune_demo.py` (tiny decoders) are used where they lie in .cache/tune_demo: they alone log
+gradient norms beside llm.c's run.
 """
 
 from __future__ import annotations

@@ -143,13 +143,13 @@ def test_arguments_of_deepar_become_options() -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"num_feat_dynamic_real": 2, "distr_output": object()}, r"num_feat_dynamic_real \(.*distr_output \("),
+        ({"num_feat_dynamic_real": 2, "distr_output": "StudentT"}, r"num_feat_dynamic_real \(.*distr_output \("),
         ({"cardinality": [3]}, "cardinality"),
         ({"patience": 10}, "patience"),
         ({"trainer_kwargs": {"accelerator": "gpu"}}, "accelerator='gpu'"),
         ({"trainer_kwargs": {"strategy": "ddp"}}, "strategy='ddp'"),
         ({"trainer_kwargs": {"max_epochs": 0}}, "max_epochs must be a whole number"),
-        ({"time_features": [abs]}, "time_features"),
+        ({"time_features": ["hour"]}, "time_features"),
         ({"scaling": False}, "scaling"),
         ({"freq": "fortnightly"}, "freq must be a frequency"),
         ({"prediction_length": 0}, "prediction_length must be"),

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from forescale.errors import ForescaleError
-from forescale.noise import Meter, _linear
+from forescale.noise import Meter
+from forescale.noise._kinds import _linear
 from forescale.train import ModelOptions, build_model
 from forescale.workload import Experts, Shape
 

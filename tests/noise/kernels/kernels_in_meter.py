@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from forescale.noise import Meter, _norms
+from forescale.noise import Meter
+from forescale.noise._kinds import _norms
 
 
 class Net(nn.Module):
