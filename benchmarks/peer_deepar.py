@@ -1,7 +1,7 @@
 """Training steps a CPU second: C2FAR against GluonTS's DeepAR on the same series, with as many parameters and the same batch.
 
     pip install "gluonts[torch]==0.17.0"
-    python benchmarks/bench_forecast_training.py [--rounds 5]
+    python benchmarks/peer_deepar.py [--rounds 5]
 
 A step's time is the difference of a longer and a shorter training over the difference of their steps, so that start-up is
 not in it: reading the series, finding the windows and, in DeepAR's, building a trainer.
