@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).parents[2]
+README = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
 PAGE = " ".join((ROOT / "docs" / "concepts" / "forecast.md").read_text(encoding="utf-8").split())
 NAMES = {"levels": "**levels 20 x 20 x 20**", "flat": "flat", "normal": "normal", "student-t": "Student-t"}
 DATA = ("m4_hourly", "azure_hourly")
@@ -78,3 +79,10 @@ def test_steps_of_training() -> None:
         assert max(counts) < 1.05 * min(counts)
     ratios = [ratio for size in sizes for ratio in size["ratio"].values()]
     assert f"{min(ratios):.1f} to {max(ratios):.1f} times the steps a second" in PAGE
+
+
+def test_the_readme() -> None:
+    assert f"weighted quantile loss is {short(mean(rows('m4_hourly', 'levels'), 'wql'))} (three seeds" in README
+    ratios = [ratio for size in results("forecast_training")["sizes"].values() for ratio in size["ratio"].values()]
+    assert "a third to a half of DeepAR's CPU time" in README
+    assert 2 <= min(ratios) <= max(ratios) <= 3
