@@ -119,3 +119,38 @@ def test_what_is_said_of_sutranets() -> None:
     naive = FOUND["sutranets"]["naive_nd"]["the value a day before"]
     assert f"an ND of {100 * naive:.2f} %" in SUTRA
     assert all(naive < each["nd"] for each in FOUND["sutranets"]["models"].values())
+
+
+def test_bits_a_value() -> None:
+    hourly, five = (FOUND["compression"][name] for name in ("hourly", "five_minutes"))
+    assert (hourly["restored"], five["restored"]) == (True, True)
+    assert f"24 hourly series ({hourly['values']:,} values)" in USES
+    assert f"five minutes ({five['values']:,} values)" in USES
+    ways = {
+        "C2FAR": "c2far",
+        "order 0, adaptive, of the differences": "order 0, adaptive, differences",
+        "XOR of doubles, as Gorilla": "xor of doubles (Gorilla)",
+    }
+    for row, name in ways.items():
+        cells = [f"{each['bits_per_value'][name]:.2f}" for each in (hourly, five)]
+        assert f"| {row} | {cells[0]} | | {cells[1]} | |" in USES
+    names = {"bz2, of the values; of the differences": "bz2", "zstd -22": "zstd", "lzma": "lzma", "zlib -9": "zlib"}
+    for row, name in names.items():
+        cells = [
+            "; ".join(f"{each['bits_per_value'][f'{name}, {kind}, {how}']:.2f}" for kind in ("values", "differences"))
+            for each in (hourly, five)
+            for how in ("each series alone", "all as one")
+        ]
+        assert f"| {row} | {' | '.join(cells)} |" in USES
+    alone = [
+        hourly["bits_per_value"][f"{name}, {kind}, each series alone"] / hourly["bits_per_value"]["c2far"]
+        for name in names.values()
+        for kind in ("values", "differences")
+    ]
+    assert f"general coders need {100 * (min(alone) - 1):.0f} to {100 * (max(alone) - 1):.0f} % more" in USES
+    best = five["bits_per_value"]["bz2, differences, each series alone"]
+    assert best < 1.03 * five["bits_per_value"]["c2far"]
+    seconds = [f"{each['cpu_seconds_to_compress']:.0f}" for each in (hourly, five)]
+    assert f"takes {seconds[0]} CPU seconds for the hourly series and {seconds[1]} for the others" in USES
+    ours, lzma = (hourly["bits_per_value"][name] for name in ("c2far", "lzma, differences, all as one"))
+    assert abs(lzma / ours - 1) < 0.01
