@@ -14,7 +14,7 @@ from harness import REPOSITORY, RESULTS
 BLUE, GREEN, VERMILION, GREY = "#0072B2", "#009E73", "#D55E00", "#767676"  # Okabe and Ito's
 LOOKS = {
     "plain, equal steps": (GREY, "--"),
-    "plain, equal CPU time": (GREY, "-"),
+    "plain, more steps": (GREY, "-"),
     "backfill, alternating": (BLUE, "-"),
     "regular, alternating": (VERMILION, "-"),
 }

@@ -87,7 +87,7 @@ def _best(errors: dict[str, float]) -> str:
 
 MODELS = {
     "plain | 240": "plain, equal steps",
-    "plain | 870": "plain, equal CPU time",
+    "plain | 870": "plain, more steps",
     "SutraNet, backfill | 240": "backfill, alternating",
     "SutraNet, regular | 240": "regular, alternating",
 }
