@@ -43,12 +43,8 @@ IDLE: dict[str, tuple[Any, ...]] = {
     "accelerator": ("cpu", "auto"), "devices": (1, "auto"), "callbacks": (None, []), "logger": (None, False, True),
     "enable_checkpointing": (False, True), "enable_model_summary": (False, True), "precision": (32, "32", "32-true"),
 }  # fmt: skip
-LOADING = {
-    "num_workers",
-    "shuffle_buffer_length",
-    "cache_data",
-    "prefetch_factor",
-}  # of training data, kept in memory here
+# Of loading training data, which are kept in memory here.
+LOADING = {"num_workers", "shuffle_buffer_length", "cache_data", "prefetch_factor"}
 
 
 class C2FAREstimator(Estimator):

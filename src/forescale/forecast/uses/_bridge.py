@@ -19,10 +19,8 @@ from forescale.forecast._torch import from_array
 
 ROUNDS = 40  # at most, of the likelihood's way from power 0 to 1
 MOVES = 3  # of a round
-FIRST, TAKEN = (
-    0.9,
-    0.3,
-)  # how large the first move is, 1 being a fresh path; the share to be taken, by which others are sized
+FIRST = 0.9  # size of the first move; 1: a fresh path
+TAKEN = 0.3  # the share of moves to be taken, by which later ones are sized
 Draw = Callable[[Tensor], tuple[Any, Any]]
 """Normal numbers [paths, steps] -> paths [paths, steps] and the log likelihood after each [paths]."""
 
