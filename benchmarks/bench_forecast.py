@@ -164,11 +164,11 @@ def authors_generator(folder: Path) -> Callable[..., Any]:
     import torch
 
     sys.path.insert(0, str(folder))
-    from c2far.dataprep.cutoffs.linear_cutoffs import get_coarse_cutoffs  # type: ignore[import-not-found]
-    from c2far.ml.batch_predictor import BatchPredictor  # type: ignore[import-not-found]
-    from c2far.ml.constants import ConfidenceFlags, ExampleKeys, IntraBinDecoder  # type: ignore[import-not-found]
-    from c2far.ml.evaluators.lstm_evaluator import TripleLSTMEvaluator  # type: ignore[import-not-found]
-    from c2far.ml.nets.triple_lstm import TripleLSTM  # type: ignore[import-not-found]
+    from c2far.dataprep.cutoffs.linear_cutoffs import get_coarse_cutoffs  # type: ignore[import-not-found]  # of the checkout
+    from c2far.ml.batch_predictor import BatchPredictor  # type: ignore[import-not-found]  # of the checkout
+    from c2far.ml.constants import ConfidenceFlags, ExampleKeys, IntraBinDecoder  # type: ignore[import-not-found]  # of the checkout
+    from c2far.ml.evaluators.lstm_evaluator import TripleLSTMEvaluator  # type: ignore[import-not-found]  # of the checkout
+    from c2far.ml.nets.triple_lstm import TripleLSTM  # type: ignore[import-not-found]  # of the checkout
 
     network = TripleLSTM.create_from_path(str(next((folder / "resources" / "models").glob("*.pt"))), device="cpu")
     evaluator = TripleLSTMEvaluator(network.eval(), "cpu", True)

@@ -95,8 +95,8 @@ def c2far(series: list[np.ndarray], **sizes: Any) -> Train:
 
 def deepar(series: list[np.ndarray], **sizes: Any) -> Train:
     import pandas as pd  # pyright: ignore[reportMissingTypeStubs]
-    from gluonts.dataset.common import ListDataset  # type: ignore[import-not-found]
-    from gluonts.torch import DeepAREstimator  # type: ignore[import-not-found]
+    from gluonts.dataset.common import ListDataset  # type: ignore[import-not-found]  # the peer, no dependency
+    from gluonts.torch import DeepAREstimator  # type: ignore[import-not-found]  # the peer, no dependency
 
     data = ListDataset([{"start": pd.Period("2000-01-03", "h"), "target": each} for each in series], freq="h")
     quiet = {"max_epochs": 1, "enable_progress_bar": False, "logger": False, "enable_model_summary": False}

@@ -1,8 +1,9 @@
-"""Shared fixtures: where the real data lies."""
+"""Shared fixtures: where the real data lies, and running a command line."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -24,3 +25,18 @@ def data() -> Path:
             pytest.fail(reason)
         pytest.skip(reason)
     return DATA
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[int, str, str]]:
+    """Run a command line in this process; return exit code, standard output and standard error."""
+    from forescale.cli import main
+
+    monkeypatch.setenv("COLUMNS", "140")
+
+    def call(*arguments: object) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as stop:
+            main([str(each) for each in arguments])
+        return int(stop.value.code or 0), *capsys.readouterr()
+
+    return call

@@ -12,24 +12,10 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from forescale.cli import main
 from forescale.laws import law
 
 SIZES = {"85M": 85e6, "151M-ablation": 151e6, "302M": 302e6, "604M": 604e6, "1.2B": 1.2e9}
 PLAN = ("plan", "--params", "7B", "--tokens", "1.4T", "--seq-len", "4096", "--devices", "64", "--micro-batch", "2")
-
-
-@pytest.fixture
-def run(capsys, monkeypatch):
-    """Run a command line; return exit code, standard output and standard error."""
-    monkeypatch.setenv("COLUMNS", "140")
-
-    def call(*arguments: str) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as stop:
-            main(arguments)
-        return int(stop.value.code or 0), *capsys.readouterr()
-
-    return call
 
 
 @pytest.fixture

@@ -5,22 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from forescale.cli import main
-
 LLAMA = str(Path(__file__).resolve().parents[2] / "examples" / "llama-3-8b" / "config.json")
-
-
-@pytest.fixture
-def run(capsys, monkeypatch):
-    """Run a command line; return exit code, standard output and standard error."""
-    monkeypatch.setenv("COLUMNS", "140")
-
-    def call(*arguments: str) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as stop:
-            main(arguments)
-        return int(stop.value.code or 0), *capsys.readouterr()
-
-    return call
 
 
 def recipe(output: str) -> dict:

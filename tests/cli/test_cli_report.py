@@ -11,25 +11,11 @@ from typing import Any
 
 import pytest
 
-from forescale.cli import main
-
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "fit"))
 
 from fit_sweeps import planted
 
 QUICK = ("--bootstraps", "50")
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Any:
-    """Run a command line; return exit code, standard output and standard error."""
-
-    def call(*arguments: str | Path) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as stop:
-            main([str(each) for each in arguments])
-        return int(stop.value.code or 0), *capsys.readouterr()
-
-    return call
 
 
 @pytest.fixture

@@ -11,8 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from forescale.cli import main
-
 ROOT = Path(__file__).resolve().parents[2]
 PLAN = ("plan", "--params", "7B", "--tokens", "1T")
 SWEEP = ["params,tokens,learning_rate,batch_tokens,loss"] + [
@@ -23,16 +21,10 @@ SWEEP = ["params,tokens,learning_rate,batch_tokens,loss"] + [
 
 
 @pytest.fixture
-def run(capsys, monkeypatch, tmp_path):
-    """Run a command line in an empty folder; return exit code, standard output and standard error."""
+def run(run, monkeypatch, tmp_path):
+    """As everywhere, in an empty folder."""
     monkeypatch.chdir(tmp_path)
-
-    def call(*arguments: str) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as stop:
-            main([str(a) for a in arguments])
-        return int(stop.value.code or 0), *capsys.readouterr()
-
-    return call
+    return run
 
 
 def shell(command: str, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -14,7 +14,6 @@ from typing import Any
 
 import pytest
 
-from forescale.cli import main
 from forescale.train import _peak
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -23,19 +22,13 @@ WORDS = ("the cat sees milk", "a dog likes rain", "my bird fears snow", "the dog
 
 
 @pytest.fixture
-def run(capsys, monkeypatch, tmp_path):
-    """Run a command line in a folder with `text.txt`; return exit code, standard output and standard error."""
+def run(run, monkeypatch, tmp_path):
+    """As everywhere, in a folder with `text.txt`."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(_peak, "SECONDS", 0.0)  # of measuring the processor
     monkeypatch.setenv("FORESCALE_CACHE", str(tmp_path / "cache"))
     (tmp_path / "text.txt").write_text("\n".join(WORDS[i * i % 5] for i in range(1500)))
-
-    def call(*arguments: Any) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as stop:
-            main([str(a) for a in arguments])
-        return int(stop.value.code or 0), *capsys.readouterr()
-
-    return call
+    return run
 
 
 def result(folder: Path | str) -> dict[str, Any]:

@@ -10,21 +10,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from forescale.cli import main
-
-
-@pytest.fixture
-def run(capsys, monkeypatch):
-    """Run a command line; return exit code, standard output and standard error."""
-    monkeypatch.setenv("COLUMNS", "140")
-
-    def call(*arguments: str) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as stop:
-            main(arguments)
-        return int(stop.value.code or 0), *capsys.readouterr()
-
-    return call
-
 
 @pytest.fixture
 def log(tmp_path: Path) -> Path:

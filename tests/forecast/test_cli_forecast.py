@@ -12,21 +12,7 @@ import polars as pl
 import pytest
 
 from forescale import ForescaleError
-from forescale.cli import main
 from forescale.plots import forecast_figure
-
-
-@pytest.fixture
-def run(capsys, monkeypatch):
-    """Run a command line; return exit code, standard output and standard error."""
-    monkeypatch.setenv("COLUMNS", "140")
-
-    def call(*arguments: str | Path) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as stop:
-            main([str(each) for each in arguments])
-        return int(stop.value.code or 0), *capsys.readouterr()
-
-    return call
 
 
 @pytest.fixture

@@ -14,7 +14,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from forescale.cli import main
 from forescale.errors import ForescaleError
 from forescale.fit import CellGap, Score, Scores, make_cells, score
 from forescale.fit.loss import IsoFlops, fit_isoflops
@@ -58,18 +57,6 @@ def plan(request: pytest.FixtureRequest) -> Plan:
 @pytest.fixture(scope="module")
 def dense_scores(data: Path) -> Scores:
     return score(read_runs(data / "step-law/dense_lr_bs_loss.csv", seq_len=2048))
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Any:
-    """Run a command line; return exit code, standard output and standard error."""
-
-    def call(*arguments: str | Path) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as stop:
-            main([str(each) for each in arguments])
-        return int(stop.value.code or 0), *capsys.readouterr()
-
-    return call
 
 
 def test_a_map_shows_the_choice_and_names_every_rival(plan: Plan, tmp_path: Path) -> None:

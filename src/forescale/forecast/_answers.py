@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from numbers import Real
 from typing import TYPE_CHECKING, Any
 
@@ -62,19 +62,17 @@ def supported(options: Options, panel: Panel, series: Sequence[int], origins: Se
     return drawn
 
 
-def likelihood_frame(found: Sequence[tuple[Any, Any]], panel: Panel, origin: Origin) -> Any:
-    """Log densities and CDFs of each series' values, long; gaps are left out."""
+def value_frame(panel: Panel, origin: Origin, columns: Mapping[str, Sequence[Any]]) -> Any:
+    """Numbers of each series' values, long: unique_id, ds, y and the columns. NaN becomes null; gaps are left out."""
     rows: list[Any] = [np.flatnonzero(np.isfinite(values)) for values in panel.values]
     names = [name for name, row in zip(panel.ids, rows, strict=True) for _ in row]
     times = [panel.step.times(first, 0, len(v))[r] for first, v, r in zip(panel.first, panel.values, rows, strict=True)]
-    columns = {
-        "y": np.concatenate([values[row] for values, row in zip(panel.values, rows, strict=True)]),
-        **{
-            name: _nullable(np.concatenate([each[k][row] for each, row in zip(found, rows, strict=True)]))
-            for k, name in enumerate(("log_prob", "cdf"))
-        },
-    }
-    return origin.frame({"unique_id": names, **columns}, np.concatenate(times))
+
+    def long(each: Sequence[Any]) -> Any:
+        return np.concatenate([values[row] for values, row in zip(each, rows, strict=True)])
+
+    made = {name: _nullable(long(each)) for name, each in columns.items()}
+    return origin.frame({"unique_id": names, "y": long(panel.values), **made}, np.concatenate(times))
 
 
 def _nullable(values: Any) -> list[float | None]:

@@ -149,7 +149,8 @@ class Forecaster(ABC):
 
         panel, origin = self._read(data)
         network, layout = self._ready()
-        return answers.likelihood_frame(log_probs(network, Cutter(panel, layout), layout), panel, origin)
+        log_prob, cdf = zip(*log_probs(network, Cutter(panel, layout), layout), strict=True)
+        return answers.value_frame(panel, origin, {"log_prob": log_prob, "cdf": cdf})
 
     def paths(self, data: Any, horizon: int | None = None, paths: int = PATHS, *, seed: int = 0) -> Any:
         """The numbers of `sample` as an array [series, paths, horizon]."""

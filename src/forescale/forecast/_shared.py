@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,18 +17,6 @@ from forescale.forecast._torch import parts
 from forescale.forecast._transformer import Transformer
 
 Z_BOUNDS = (-1.0, 2.0)  # of the previous value as an input
-
-
-class Head(Protocol):
-    """From the network's state and extra inputs to a law of the next value."""
-
-    def law(self, state: Tensor, bins: Tensor) -> Any:
-        """The law of each value, on the way to its own bins."""
-        ...
-
-    def quantile(self, state: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
-        """The value that a share u of the law lies below, and its bins."""
-        ...
 
 
 class LevelsHead(nn.Module):
@@ -62,8 +51,12 @@ class LevelsHead(nn.Module):
         return None if self.tails is None else functional.softplus(self.tails(state)) + LEAST_SHAPE
 
 
-class SharedNetwork(nn.Module):
-    """One network over the bins and the value before each step and its extra inputs; `head` turns its state into a law."""
+class SharedNetwork(nn.Module, ABC):
+    """One network over the bins and the value before each step and its extra inputs; `head` turns its state into a law.
+
+    A head has two calls: `law(state, bins)`, the law of each value on the way to its own bins, and `quantile(state, u)`, the
+    value that a share u of the law lies below, and its bins.
+    """
 
     def __init__(
         self,
@@ -81,13 +74,13 @@ class SharedNetwork(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.head: Any = head(hidden + extra)
 
+    @abstractmethod
     def states(self, rows: Tensor) -> Tensor:
         """The state after each row, [windows, steps, hidden]."""
-        raise NotImplementedError
 
+    @abstractmethod
     def start(self, inputs: Inputs, paths: int) -> Step:
         """Run the conditioning windows once; the returned function moves all paths of all windows by one step."""
-        raise NotImplementedError
 
     def forward(self, inputs: Inputs, last: int | None = None) -> Any:
         """The law of the last so many steps, teacher forced; of all by default."""

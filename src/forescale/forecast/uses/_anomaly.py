@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from forescale.errors import ForescaleError
+from forescale.forecast._answers import value_frame
 from forescale.forecast._likelihood import BATCH, window_log_probs
 from forescale.forecast._windows import Cutter, Layout
 from forescale.forecast.uses._coded import double_precision
@@ -43,18 +43,13 @@ def anomalies(model: C2FAR, data: Any, *, memory: int = 1, span: int | None = No
     network, layout = model._ready()  # pyright: ignore[reportPrivateUsage]
     layout = dataclasses.replace(layout, span=span or layout.span)
     cutter, network = Cutter(panel, layout), double_precision(network)
-    rows = [np.flatnonzero(np.isfinite(values)) for values in panel.values]
     found: list[Any] = []
-    for number, (values, row) in enumerate(zip(panel.values, rows, strict=True)):
-        scores = _recent_mean(surprise(_shares(network, cutter, number, len(values)))[row], memory)
-        found.append(excesses(scores) if calibrated else scores)
-    times = [panel.step.times(f, 0, len(v))[r] for f, v, r in zip(panel.first, panel.values, rows, strict=True)]
-    columns = {
-        "unique_id": [name for name, row in zip(panel.ids, rows, strict=True) for _ in row],
-        "y": np.concatenate([values[row] for values, row in zip(panel.values, rows, strict=True)]),
-        "score": [None if math.isnan(score) else float(score) for score in np.concatenate(found)],
-    }
-    return origin.frame(columns, np.concatenate(times))
+    for number, values in enumerate(panel.values):
+        seen, scores = np.isfinite(values), np.full(len(values), np.nan)
+        recent = _recent_mean(surprise(_shares(network, cutter, number, len(values)))[seen], memory)
+        scores[seen] = excesses(recent) if calibrated else recent
+        found.append(scores)
+    return value_frame(panel, origin, {"score": found})
 
 
 def surprise(cdf: Any) -> Any:
