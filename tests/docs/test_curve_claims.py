@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from forescale.curves._law import ENDS
+
 ROOT = Path(__file__).parents[2]
 PAGE = " ".join((ROOT / "docs" / "concepts" / "curves.md").read_text(encoding="utf-8").split())
 FOUND: dict[str, Any] = json.loads((ROOT / "benchmarks" / "results" / "curves.json").read_text(encoding="utf-8"))
@@ -48,3 +50,16 @@ def test_final_losses() -> None:
     assert set(FOUND["final"]["top-2 hits at 50k"].values()) == {"4 of 4"}
     assert f"is off by {short(100 * FOUND['sizes']['mean error'], 1)} %" in PAGE
     assert FOUND["divergence"]["diverged"] == 1
+
+
+def test_intervals_of_ends() -> None:
+    found = FOUND["intervals"]
+    assert f"widened by {ENDS}, as laws err more" in PAGE
+    assert f"hold {100 * found['held by 80 %']:.0f} % of the ends of {found['ends']:,} others" in PAGE
+    assert 0.95 < found["width that would hold 80 %"] < 1.05
+    held = {
+        size: [curve["end held by 80 %"] for curve in each["auto"]["curves"].values()]
+        for size, each in FOUND["multi_power"].items()
+    }
+    assert f"it holds {sum(map(sum, held.values()))} of 9 ends" in PAGE
+    assert all(all(each) for size, each in held.items() if size != "400")

@@ -55,6 +55,25 @@ def test_the_first_rows(data: str, steps: str) -> None:
     assert f"| C2FAR, {steps}, 100 paths, mean of three seeds | {' | '.join(cells)} |" in PAGE
 
 
+def test_the_backbones() -> None:
+    names = {"levels": "LSTM, one layer (the default)", "transformer": "transformer, two layers, learning rate 2e-3"}
+    found = {row["law"]: row for row in results("forecast_accuracy")["rows"] if row["every"] == 6}
+    for law, name in names.items():
+        row = found[law]
+        cells = [
+            short(row["scores"]["wql"]),
+            short(row["scores"]["wql_macro"]),
+            f"{100 * row['scores']['coverage_80']:.1f} %",
+            f"{row['parameters']:,}",
+            f"{row['train_cpu_seconds']:.0f}",
+            f"{row['paths_per_cpu_second']:,}",
+        ]
+        assert f"| {name} | {' | '.join(cells)} |" in PAGE
+    longer = found["transformer"]["train_cpu_seconds"] / found["levels"]["train_cpu_seconds"]
+    slower = found["levels"]["paths_per_cpu_second"] / found["transformer"]["paths_per_cpu_second"]
+    assert f"{longer:.1f} times as long to train and {slower:.1f} times as long to sample" in PAGE
+
+
 def test_seconds_of_training() -> None:
     m4, azure = (fmean(row["train_cpu_seconds"] for row in rows(data, "levels")) for data in DATA)
     assert f"training took {m4:.0f} CPU seconds" in PAGE
